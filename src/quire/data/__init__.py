@@ -1,0 +1,62 @@
+"""Datasets as arrays: named, checksummed, cached; and what turns arrays into batches.
+
+`data.<name>(root)` gives numpy arrays. `root` is a folder laid out as `<name>/...`; None means the
+folder that the environment variable QUIRE_DATA names, else the user's cache directory, which is
+filled by a download. Names are loaded when first used: the table `DATASETS` needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quire.data.arrays import Images, Split
+    from quire.data.batching import batches, random_crop_flip
+    from quire.data.catalogue import DATASETS, Dataset, Source
+    from quire.data.images import cifar10, digits, fashion_mnist, mnist
+    from quire.data.question_answering import Babi, Stories, babi
+    from quire.data.store import DataMissing, Status, check, get, status
+    from quire.data.synthetic import babi_like
+
+__all__ = [
+    "DATASETS",
+    "Babi",
+    "DataMissing",
+    "Dataset",
+    "Images",
+    "Source",
+    "Split",
+    "Status",
+    "Stories",
+    "babi",
+    "babi_like",
+    "batches",
+    "check",
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "get",
+    "mnist",
+    "random_crop_flip",
+    "status",
+]
+
+_HOMES = {
+    "quire.data.arrays": ("Images", "Split"),
+    "quire.data.question_answering": ("Babi", "Stories", "babi"),
+    "quire.data.synthetic": ("babi_like",),
+    "quire.data.batching": ("batches", "random_crop_flip"),
+    "quire.data.catalogue": ("DATASETS", "Dataset", "Source"),
+    "quire.data.images": ("cifar10", "digits", "fashion_mnist", "mnist"),
+    "quire.data.store": ("DataMissing", "Status", "check", "get", "status"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"quire.data has no {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

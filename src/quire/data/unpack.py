@@ -1,0 +1,82 @@
+"""How downloads become the files that the loaders read."""
+
+import gzip
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def extract(archive: Path, target: Path) -> None:
+    """Unpacks a tar archive, refusing members that lead out of target, links and devices.
+
+    Raises ValueError naming the archive and the member. Nothing is unpacked then.
+    """
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        for member in members:
+            inside = (target / member.name).resolve().is_relative_to(target.resolve())
+            if not inside or not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"{archive.name}: member {member.name!r} is a link, a device or leads out of "
+                    "the target folder; nothing was unpacked"
+                )
+        tar.extractall(target, members, filter="data")
+
+
+def read_idx(path: Path) -> NDArray[np.uint8]:
+    """A gzipped IDX file of bytes, as MNIST's authors define it.
+
+    Raises ValueError if it is not one.
+    """
+    with gzip.open(path) as file:
+        content = file.read()
+    dimensions = content[3] if len(content) >= 4 else 0
+    start = 4 + 4 * dimensions
+    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
+    if content[:3] != b"\0\0\x08" or len(content) - start != np.prod(shape):
+        raise ValueError(f"{path.name} is not an IDX file of bytes")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _keep(downloads: list[Path], target: Path) -> None:
+    for path in downloads:
+        shutil.move(path, target / path.name)
+
+
+def _idx(downloads: list[Path], target: Path) -> None:
+    x_train, y_train, x_test, y_test = (read_idx(path) for path in downloads)
+    np.savez_compressed(
+        target / "fashion_mnist.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test
+    )
+
+
+def _cifar(downloads: list[Path], target: Path) -> None:
+    scratch = target.parent / "archive"
+    extract(downloads[0], scratch)
+    for path in (scratch / "cifar-10-batches-bin").glob("*.bin"):
+        shutil.move(path, target / path.name)
+
+
+def _babi(downloads: list[Path], target: Path) -> None:
+    """Facebook's own copy has the 10k files without supporting facts (`-nosf`), which we drop."""
+    scratch = target.parent / "archive"
+    extract(downloads[0], scratch)
+    tasks = scratch / "tasks_1-20_v1-2"
+    found = [name for name in ("en-valid-10k", "en-valid-10k-nosf") if (tasks / name).is_dir()]
+    if not found:
+        raise ValueError(f"{downloads[0].name} has no folder tasks_1-20_v1-2/en-valid-10k[-nosf]")
+    (target / "en-valid-10k").mkdir()
+    for path in (tasks / found[0]).glob("qa*_*.txt"):
+        shutil.move(path, target / "en-valid-10k" / path.name)
+
+
+UNPACK: dict[str, Callable[[list[Path], Path], None]] = {
+    "none": _keep,
+    "idx": _idx,
+    "cifar": _cifar,
+    "babi": _babi,
+}

@@ -1,0 +1,193 @@
+"""Checks and verdicts: a comparison of arithmetic over `arm.metric`, decided over seeds.
+
+Imports neither torch nor scipy before a verdict is asked for.
+"""
+
+import ast
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["holds", "fails", "undecided", "one seed", "not run"]
+Results = Mapping[str, Mapping[int, Mapping[str, float]]]
+"""Metrics of finished runs: arm, then seed, then metric."""
+
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "abs": abs, "min": min, "max": max, "sqrt": math.sqrt, "log": math.log, "exp": math.exp,
+}  # fmt: skip
+_OPERATORS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=="}
+_ARITHMETIC = (
+    ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd,
+    ast.Load, ast.Name, ast.Attribute, ast.Constant, ast.Call,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Check:
+    """A comparison such as ``plain56.train_error > plain20.train_error + 1``."""
+
+    left: str
+    operator: str
+    right: str
+    names: frozenset[tuple[str, str]]
+
+    @classmethod
+    @functools.cache
+    def parse(cls, text: str) -> "Check":
+        """Read a check. Raises `ValueError` with one line on anything but one comparison."""
+        try:
+            tree = ast.parse(text, mode="eval").body
+        except SyntaxError:
+            raise ValueError(f"check '{text}' is not an expression") from None
+        if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
+            raise ValueError(f"check '{text}' must be one comparison with < <= > >= or ==")
+        operator = _OPERATORS.get(type(tree.ops[0]))
+        if operator is None:
+            raise ValueError(f"check '{text}' must compare with < <= > >= or ==")
+        names = frozenset(_names(tree.left, text) | _names(tree.comparators[0], text))
+        if not names:
+            raise ValueError(f"check '{text}' names no arm.metric")
+        return cls(ast.unparse(tree.left), operator, ast.unparse(tree.comparators[0]), names)
+
+    @property
+    def arms(self) -> frozenset[str]:
+        """The arms that must have run before the check can be decided."""
+        return frozenset(arm for arm, _ in self.names)
+
+    def sides(self, metrics: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+        """Both sides' values for one seed; `metrics` holds each arm's metrics.
+
+        Raises `KeyError` with ``arm.metric`` where a run did not report the metric.
+        """
+        values = {}
+        for arm, metric in self.names:
+            if metric not in metrics[arm]:
+                raise KeyError(f"{arm}.{metric}")
+            values.setdefault(arm, _Arm())[metric] = metrics[arm][metric]
+        evaluator = _evaluator(values)
+        return float(evaluator.eval(self.left)), float(evaluator.eval(self.right))
+
+    def holds(self, left: float, right: float) -> bool:
+        """Whether the comparison is true of two numbers."""
+        return {
+            "<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right,
+            "==": left == right,
+        }[self.operator]  # fmt: skip
+
+
+class _Arm(dict[str, float]):
+    """Metrics of an arm: simpleeval reads ``arm.metric`` as an item of a mapping."""
+
+
+def _evaluator(names: Mapping[str, _Arm]):  # type: ignore[no-untyped-def]
+    from simpleeval import SimpleEval
+
+    return SimpleEval(names=dict(names), functions=FUNCTIONS)
+
+
+def _names(tree: ast.expr, text: str) -> set[tuple[str, str]]:
+    names = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, _ARITHMETIC):
+            raise ValueError(f"check '{text}' may hold arithmetic only, not '{ast.unparse(node)}'")
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names.add((node.value.id, node.attr))
+        elif isinstance(node, ast.Attribute):
+            raise ValueError(f"check '{text}': '{ast.unparse(node)}' is not an arm.metric name")
+        elif isinstance(node, ast.Constant) and not isinstance(node.value, int | float):
+            raise ValueError(f"check '{text}': {node.value!r} is not a number")
+        elif isinstance(node, ast.Call) and (
+            not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS
+        ):
+            allowed = ", ".join(FUNCTIONS)
+            raise ValueError(f"check '{text}': only {allowed} may be called")
+    bare = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    stray = bare - {arm for arm, _ in names} - set(FUNCTIONS)
+    if stray:
+        raise ValueError(f"check '{text}': '{min(stray)}' is not an arm.metric name")
+    return names
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with what was measured.
+
+    `left` and `right` are means over seeds of the check's two sides, `interval` the 95 %
+    bootstrap interval of the mean of left - right (paired by seed), `seeds` how many there were.
+    """
+
+    verdict: Verdict
+    left: float | None = None
+    right: float | None = None
+    interval: tuple[float, float] | None = None
+    seeds: int = 0
+    reason: str = ""
+
+
+def decide(check: Check, kind: str, results: Results) -> Decision:
+    """The verdict of `check` over the seeds that every arm it names has finished.
+
+    An identity holds when it holds for each seed. A trend or a number holds or fails where the
+    interval of the paired difference excludes zero, and is undecided elsewhere; from one seed a
+    number is decided as it stands and a trend is not ("one seed").
+    """
+    missing = sorted(arm for arm in check.arms if not results.get(arm))
+    if missing:
+        return Decision("not run", reason=f"no finished run of {', '.join(missing)}")
+    seeds = sorted(set.intersection(*(set(results[arm]) for arm in check.arms)))
+    if not seeds:
+        return Decision("not run", reason="the arms share no seed")
+    try:
+        sides = [check.sides({arm: results[arm][seed] for arm in check.arms}) for seed in seeds]
+    except KeyError as error:
+        return Decision("not run", reason=f"a run reports no {error.args[0]}")
+    except (ArithmeticError, ValueError) as error:
+        return Decision("undecided", seeds=len(seeds), reason=f"arithmetic: {error}")
+    left = sum(a for a, _ in sides) / len(sides)
+    right = sum(b for _, b in sides) / len(sides)
+    differences = [a - b for a, b in sides]
+    interval = bootstrap(differences) if len(seeds) > 1 else None
+    if any(not math.isfinite(d) for d in differences):
+        return Decision("undecided", left, right, None, len(seeds), "a value is not finite")
+    if kind == "identity":
+        verdict: Verdict = "holds" if all(check.holds(*pair) for pair in sides) else "fails"
+    elif interval is None:
+        one: Verdict = "holds" if check.holds(left, right) else "fails"
+        verdict = one if kind == "number" else "one seed"
+    else:
+        verdict = _by_interval(check, interval)
+    return Decision(verdict, left, right, interval, len(seeds))
+
+
+def _by_interval(check: Check, interval: tuple[float, float]) -> Verdict:
+    low, high = interval
+    if check.operator in (">", ">="):
+        low, high = -high, -low
+    # Now the check reads: difference below zero.
+    if high < 0 or (high == 0 and check.operator in ("<=", ">=")):
+        return "holds"
+    if low > 0 or (low == high == 0 and check.operator in ("<", ">")):
+        return "fails"
+    return "undecided"
+
+
+def bootstrap(differences: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of `differences` (fixed resampling seed).
+
+    With three seeds the interval spans the observed range: a trend then holds only if every seed
+    agrees with it.
+    """
+    import numpy as np
+    from scipy import stats
+
+    sample = np.asarray(differences, dtype=float)
+    if not np.isfinite(sample).all() or np.ptp(sample) == 0:
+        mean = float(sample.mean())
+        return mean, mean
+    interval = stats.bootstrap(
+        (sample,), np.mean, confidence_level=level, method="percentile", n_resamples=9999,
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,214 @@
+"""From a target to verdicts: run what is missing, decide the claims, write the evidence."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quire.lab.claims import Check, Decision, decide
+from quire.lab.digest import code_digest
+from quire.lab.errors import MissingError, UserError
+from quire.lab.evidence import ClaimRecord, Evidence, RunRecord, Series, machine_name
+from quire.lab.execute import Outcome
+from quire.lab.job import Job, Options, Target, check_extras, jobs_for
+from quire.lab.journal import read_journal
+from quire.lab.papers import Claim, Experiment, Paper, Preset
+
+Launch = Callable[[Sequence[Job]], list[Outcome]]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An experiment after `verify`: its evidence, or why there is none."""
+
+    paper: Paper
+    experiment: str
+    evidence: Evidence | None
+    reason: str = ""
+
+    @property
+    def surprises(self) -> list[Claim]:
+        """Claims that fail although they were expected to hold."""
+        if self.evidence is None:
+            return []
+        failed = {claim.id for claim in self.evidence.claims if claim.verdict == "fails"}
+        return [c for c in self.paper.claims if c.id in failed and c.expected == "holds"]
+
+
+def verify(
+    target: Target,
+    preset: Preset,
+    *,
+    launch: Launch,
+    seeds: int | None = None,
+    options: Options | None = None,
+) -> list[Verified]:
+    """Run what is missing for `target` and decide its claims, an experiment at a time.
+
+    At `smoke` every experiment runs; at other presets those with a claim that the preset can
+    decide, unless the target names one. An experiment that lacks data or an extra is reported as
+    not run and does not stop the others.
+    """
+    options = options or Options()
+    if target.arm:
+        raise UserError("a claim compares arms: verify takes paper or paper/experiment")
+    chosen = [
+        name
+        for name in target.experiments
+        if preset == "smoke" or len(target.experiments) == 1
+        or target.paper.claims_at(name, preset)
+    ]  # fmt: skip
+    missing, jobs = {}, []
+    for name in chosen:
+        experiment = target.paper.experiments[name]
+        try:
+            check_extras(experiment.needs)
+            check_data(experiment, options)
+            one = replace(target, experiments=(name,))
+            jobs += jobs_for(one, preset, seeds, options=options)
+        except MissingError as error:
+            missing[name] = str(error)
+    outcomes = launch(jobs)
+    verified = []
+    for name in chosen:
+        mine = [o for o in outcomes if o.job.experiment == name]
+        lacking = missing.get(name) or next((o.reason for o in mine if o.status == "missing"), "")
+        crashed = [o for o in mine if o.status == "crashed"]
+        if crashed:
+            lacking = f"{crashed[0].job.label}: {crashed[0].reason}"
+        evidence = None if lacking else collect(target.paper, name, preset, mine)
+        verified.append(Verified(target.paper, name, evidence, lacking))
+    return verified
+
+
+def check_data(experiment: Experiment, options: Options) -> None:
+    """Raise `MissingError` naming the first dataset of the experiment that is not here."""
+    from quire.data.catalogue import DATASETS
+    from quire.data.store import status
+
+    for name in experiment.data:
+        if name in DATASETS and not status(name, options.data).present:
+            raise MissingError(f"dataset {name} is not here; get it with: quire data get {name}")
+
+
+def collect(
+    paper: Paper, experiment: str, preset: Preset, outcomes: Sequence[Outcome]
+) -> Evidence:
+    """The evidence that finished runs of one experiment give."""
+    results: dict[str, dict[int, dict[str, float]]] = {}
+    for outcome in outcomes:
+        if outcome.status in ("done", "cached"):
+            results.setdefault(outcome.job.arm, {})[outcome.job.seed] = outcome.metrics
+    claims = []
+    for claim in paper.claims:
+        if claim.experiment == experiment:
+            decision = _decision(claim, preset, results, outcomes)
+            claims.append(_claim_record(claim, decision))
+    environment = _common([_read(o.directory / "environment.json") for o in outcomes])
+    return Evidence(
+        paper=paper.name, experiment=experiment, preset=preset, machine=_machine(environment),
+        created=time.strftime("%Y-%m-%d"), code=code_digest(paper.name, experiment),
+        environment=environment, runs=tuple(_run_record(o) for o in outcomes),
+        claims=tuple(claims),
+    )  # fmt: skip
+
+
+def _decision(
+    claim: Claim, preset: Preset, results: Any, outcomes: Sequence[Outcome]
+) -> Decision:
+    if preset not in claim.at:
+        return Decision("not run", reason=f"decided at {', '.join(claim.at)}")
+    check = Check.parse(claim.check)
+    decision = decide(check, claim.kind, results)
+    stopped = [o for o in outcomes if o.status == "failed" and o.job.arm in check.arms]
+    if stopped:
+        reason = "; ".join(f"{o.job.arm} seed {o.job.seed}: {o.reason}" for o in stopped[:3])
+        return replace(decision, reason=f"{len(stopped)} runs stopped ({reason})")
+    return decision
+
+
+def _claim_record(claim: Claim, decision: Decision) -> ClaimRecord:
+    def rounded(value: float | None) -> float | None:
+        return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+    low_high = decision.interval
+    interval = None
+    if low_high is not None and all(math.isfinite(v) for v in low_high):
+        interval = (float(f"{low_high[0]:.6g}"), float(f"{low_high[1]:.6g}"))
+    return ClaimRecord(
+        id=claim.id, verdict=decision.verdict, left=rounded(decision.left),
+        right=rounded(decision.right), interval=interval, seeds=decision.seeds,
+        reason=decision.reason,
+    )  # fmt: skip
+
+
+def _run_record(outcome: Outcome) -> RunRecord:
+    folder, job = outcome.directory, outcome.job
+    environment, result = _read(folder / "environment.json"), _read(folder / "result.json")
+    return RunRecord(
+        arm=job.arm, seed=job.seed,
+        status="failed" if outcome.status == "failed" else "done",
+        config=_read(folder / "config.json"),
+        metrics={k: _short(v) for k, v in result.get("metrics", {}).items()},
+        curves=curves(folder / "metrics.jsonl"),
+        series={
+            name: Series(
+                x=tuple(float(v) for v in map(_short, s["x"]) if v is not None),
+                y=tuple(map(_short, s["y"])), x_label=s["x_label"], y_label=s["y_label"],
+            )
+            for name, s in result.get("series", {}).items()
+        },
+        cpu_seconds=environment.get("cpu_seconds", 0.0),
+        wall_seconds=environment.get("wall_seconds", 0.0),
+        peak_memory_mb=environment.get("peak_memory_mb", 0.0), reason=outcome.reason,
+    )  # fmt: skip
+
+
+def curves(journal: Path, points: int = 100) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Logged values as (step, value), thinned to means over at most `points` equal stretches."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in read_journal(journal):
+        for key, value in row.items():
+            if key not in ("loop", "step", "of"):
+                name = key if row["loop"] == "train" else f"{row['loop']}/{key}"
+                found.setdefault(name, []).append((row["step"], value))
+    thinned = {}
+    for name, rows in found.items():
+        width = math.ceil(len(rows) / points)
+        groups = [rows[k : k + width] for k in range(0, len(rows), width)]
+        thinned[name] = tuple(
+            (float(group[-1][0]), float(f"{sum(v for _, v in group) / len(group):.5g}"))
+            for group in groups
+        )
+    return thinned
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _common(environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all runs share; where they differ, every value that occurs."""
+    own = ("experiment", "preset", "cpu_seconds", "wall_seconds", "peak_memory_mb")
+    keys = [key for key in environments[0] if key not in own] if environments else []
+    common: dict[str, Any] = {}
+    for key in keys:
+        values = sorted({str(e.get(key)) for e in environments})
+        common[key] = environments[0][key] if len(values) == 1 else ", ".join(values)
+    return common
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    if environment.get("device") == "cuda":
+        return str(environment["processor"]).lower().replace(" ", "-").replace("_", "-")
+    return machine_name()

@@ -1,0 +1,358 @@
+"""Convolution and residual blocks of He et al. (2015) and their pre-activation form (2016).
+
+Legend: B batch, C channels, H and W height and width of the input; H' = ceil(H / stride).
+Versions: "1" puts a bottleneck's stride on its first 1x1 convolution, as the paper does; "1.5"
+puts it on the 3x3; "2" normalises and activates before each convolution (arXiv 1603.05027).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Literal, cast, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+Version = Literal["1", "1.5", "2"]
+ShortcutKind = Literal["A", "B", "C", "none"]
+ShortcutMaker = Callable[[int, int, int], nn.Module]
+"""Builds a shortcut from (input channels, output channels, stride)."""
+NormMaker = Callable[[int], nn.Module]
+ActivationMaker = Callable[[], nn.Module]
+
+relu: ActivationMaker = partial(nn.ReLU, inplace=True)
+"""The default activation. In place, because the normalisation before it keeps its own input."""
+
+
+def accepted(name: str, value: object, literal: object) -> None:
+    """Raise ValueError unless `value` is one of the Literal's values."""
+    if value not in get_args(literal):
+        choices = ", ".join(repr(choice) for choice in get_args(literal))
+        raise ValueError(f"{name} must be one of {choices}; got {value!r}")
+
+
+class Conv(nn.Module):
+    """Convolution, then normalisation, then activation: (B, in, H, W) -> (B, out, H', W').
+
+    Padded by half the kernel, so that only the stride changes the size. Without bias by default:
+    the normalisation's shift does its work. `norm=None` and `activation=None` leave a step out.
+
+    Example:
+        >>> layer = Conv(3, 8, stride=2)
+        >>> layer(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        bias: bool = False,
+        norm: NormMaker | None = nn.BatchNorm2d,
+        activation: ActivationMaker | None = relu,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=bias,
+        )
+        self.norm = nn.Identity() if norm is None else norm(out_channels)
+        self.activation = nn.Identity() if activation is None else activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(x)))
+
+
+class Shortcut(nn.Module):
+    """What a block adds to its residual: (B, in, H, W) -> (B, out, H', W'). Section 3.3.
+
+    "A": the input itself, every `stride`-th pixel of it, new channels filled with zeros (no
+    parameters); `padding` puts them all at the "end" or half on "both" sides. "B": a 1x1
+    convolution with normalisation where the shape changes, else the input itself. "C": that
+    convolution everywhere. "none": the number 0, which makes a plain net.
+    Raises ValueError for another kind, or for "A" with fewer channels out than in.
+
+    Example:
+        >>> layer = Shortcut(4, 8, 2, kind="A")
+        >>> layer(torch.randn(2, 4, 6, 6)).shape
+        torch.Size([2, 8, 3, 3])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        kind: ShortcutKind = "B",
+        padding: Literal["end", "both"] = "end",
+        norm: NormMaker | None = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__()
+        accepted("shortcut", kind, ShortcutKind)
+        accepted("padding", padding, Literal["end", "both"])
+        added = out_channels - in_channels
+        if kind == "A" and added < 0:
+            raise ValueError(
+                f'shortcut "A" cannot drop channels; got {in_channels} in, {out_channels} out'
+            )
+        self.kind = kind
+        self.stride = stride
+        before = added // 2 if padding == "both" else 0
+        self.padding = (before, added - before)
+        changes = stride != 1 or added != 0
+        self.projects = kind == "C" or (kind == "B" and changes)
+        if self.projects:
+            self.projection = Conv(
+                in_channels, out_channels, kernel_size=1, stride=stride, norm=norm, activation=None
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "none":
+            return x.new_zeros(())
+        if self.projects:
+            return self.projection(x)
+        if self.stride != 1:
+            x = x[:, :, :: self.stride, :: self.stride]
+        if any(self.padding):
+            x = F.pad(x, (0, 0, 0, 0, *self.padding))
+        return x
+
+
+class _Block(nn.Module):
+    """The part that both blocks share: y = after(F(before(x)) + shortcut(x)).
+
+    Subclasses build `body`, the residual function F, whose last element is a `Conv`.
+    """
+
+    expansion: int
+    body: nn.Sequential
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        shortcut: ShortcutKind | ShortcutMaker,
+        version: Version,
+        norm: NormMaker,
+        activation: ActivationMaker,
+    ) -> None:
+        super().__init__()
+        accepted("version", version, Version)
+        self.version = version
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        pre_activated = version == "2"
+        self.before = nn.Sequential(norm(in_channels), activation()) if pre_activated else None
+        self.after = nn.Identity() if pre_activated else activation()
+        self.shortcut: nn.Module | None = None
+        if not isinstance(shortcut, str):
+            self.shortcut = shortcut(in_channels, out_channels, stride)
+        else:
+            # A pre-activated projection reads normalised input, so it has no norm of its own.
+            projection_norm = None if pre_activated else norm
+            made = Shortcut(in_channels, out_channels, stride, kind=shortcut, norm=projection_norm)
+            # A plain net adds nothing: it does not even spend an addition.
+            self.shortcut = None if shortcut == "none" else made
+
+    def skip(self, x: Tensor, normalised: Tensor) -> Tensor | None:
+        """The shortcut's value, or None in a plain block. `normalised` is before(x)."""
+        if self.shortcut is None:
+            return None
+        return self.shortcut(normalised if getattr(self.shortcut, "projects", False) else x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised = x if self.before is None else self.before(x)
+        residual = self.body(normalised)
+        skip = self.skip(x, normalised)
+        return self.after(residual if skip is None else residual + skip)
+
+    def zero_residual(self) -> None:
+        """Make F = 0: the last normalisation's scale, or in version 2 the last weights, are 0.
+
+        Such a block is the identity on non-negative inputs (section 3.1's construction).
+        """
+        last = cast(Conv, self.body[-1])
+        target = last.conv.weight if isinstance(last.norm, nn.Identity) else last.norm.weight
+        nn.init.zeros_(cast(Tensor, target))
+        if isinstance(last.norm, _BatchNorm):
+            nn.init.zeros_(last.norm.bias)
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions and a shortcut: (B, in, H, W) -> (B, out, H', W'). Figure 5, left.
+
+    `shortcut` is a kind of `Shortcut` or a function (in, out, stride) -> module.
+
+    Example:
+        >>> block = BasicBlock(4, 8, stride=2, shortcut="A")
+        >>> block(torch.randn(2, 4, 8, 8)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int = 1,
+        shortcut: ShortcutKind | ShortcutMaker = "B",
+        version: Version = "1",
+        norm: NormMaker = nn.BatchNorm2d,
+        activation: ActivationMaker = relu,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            channels,
+            stride=stride,
+            shortcut=shortcut,
+            version=version,
+            norm=norm,
+            activation=activation,
+        )
+        last_norm = None if version == "2" else norm
+        self.body = nn.Sequential(
+            Conv(in_channels, channels, stride=stride, norm=norm, activation=activation),
+            Conv(channels, channels, norm=last_norm, activation=None),
+        )
+
+
+class Bottleneck(_Block):
+    """1x1, 3x3 and 1x1 convolutions: (B, in, H, W) -> (B, 4 * channels, H', W'). Figure 5, right.
+
+    `channels` is the width of the 3x3 convolution. Version "1" strides in the first 1x1,
+    "1.5" and "2" in the 3x3.
+
+    Example:
+        >>> block = Bottleneck(8, 4, stride=2, version="1.5")
+        >>> block(torch.randn(2, 8, 8, 8)).shape
+        torch.Size([2, 16, 4, 4])
+    """
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        stride: int = 1,
+        shortcut: ShortcutKind | ShortcutMaker = "B",
+        version: Version = "1",
+        norm: NormMaker = nn.BatchNorm2d,
+        activation: ActivationMaker = relu,
+    ) -> None:
+        out = self.expansion * channels
+        super().__init__(
+            in_channels,
+            out,
+            stride=stride,
+            shortcut=shortcut,
+            version=version,
+            norm=norm,
+            activation=activation,
+        )
+        first, second = (stride, 1) if version == "1" else (1, stride)
+        conv = partial(Conv, norm=norm, activation=activation)
+        last_norm = None if version == "2" else norm
+        self.body = nn.Sequential(
+            conv(in_channels, channels, kernel_size=1, stride=first),
+            conv(channels, channels, stride=second),
+            Conv(channels, out, kernel_size=1, norm=last_norm, activation=None),
+        )
+
+
+BlockMaker = Callable[..., _Block]
+"""Builds a block from (input channels, channels, stride=...): a block class, or a partial of one
+with its shortcut, version, norm and activation set."""
+
+
+def residual_stage(
+    block: BlockMaker, in_channels: int, *, channels: int, count: int, stride: int = 1
+) -> nn.Sequential:
+    """`count` blocks of one width; only the first one strides and changes the channels."""
+    first = block(in_channels, channels, stride=stride)
+    rest = [block(first.out_channels, channels, stride=1) for _ in range(count - 1)]
+    return nn.Sequential(first, *rest)
+
+
+class ResidualNet(nn.Module):
+    """A stem, stages of blocks and a head, all given as values: (B, C, H, W) -> head's output.
+
+    `recompute=True` keeps only the inputs of blocks for the backward pass and computes the rest
+    again (activation checkpointing): less memory for about a third more time, same numbers.
+
+    Example:
+        >>> stage = residual_stage(BasicBlock, 4, channels=8, count=2, stride=2)
+        >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+        >>> net = ResidualNet(Conv(3, 4), [stage], head)
+        >>> net(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        stages: Iterable[nn.Sequential],
+        head: nn.Module,
+        *,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stages = nn.ModuleList(stages)
+        self.head = head
+        self.recompute = recompute
+
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The output of every stage, finest first: the levels of a feature pyramid."""
+        x = self.stem(x)
+        levels: list[Tensor] = []
+        for stage in self.stages:
+            for block in cast(nn.Sequential, stage):
+                x = _recomputed(block, x) if self.recompute and self.training else block(x)
+            levels.append(x)
+        return tuple(levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x)[-1])
+
+    def blocks(self) -> dict[str, _Block]:
+        """The residual blocks by their name in this net, in depth order."""
+        return {name: m for name, m in self.named_modules() if isinstance(m, _Block)}
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _statistics_untouched(block)
+
+    return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
+
+
+@contextmanager
+def _statistics_untouched(module: nn.Module) -> Iterator[None]:
+    """Inside, batch normalisation uses the batch but leaves its running statistics alone.
+
+    A block that is computed a second time would otherwise count its batch twice.
+    """
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

@@ -1,0 +1,276 @@
+"""Transformer layers and stacks, built of parts that are passed in.
+
+B batch, T tokens (S of a memory), D width.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from quire.nn.attention import MultiHeadAttention
+from quire.nn.masks import Mask
+
+Norm = Literal["pre", "post"]
+Positions = Callable[[Tensor, int], Tensor]
+"""(x (B, T, D), number of layers before) -> (B, T, D)."""
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with an activation between, applied to each token alone.
+
+    dim: width D. hidden: width between. activation: makes the module between. dropout: probability
+    for each hidden element. "Attention is all you need", eq. 2.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import FeedForward
+        >>> FeedForward(8, 32)(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        *,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            nn.Linear(dim, hidden), activation(), nn.Dropout(dropout), nn.Linear(hidden, dim)
+        )
+
+
+class Residual(nn.Module):
+    """The sum of a branch's input and output, with layer normalisation.
+
+    "pre" normalises the branch's input: x + branch(norm(x)); "post" the sum: norm(x + branch(x)).
+    dim: width D. dropout: probability for each element of the branch's output.
+
+    Raises ValueError for another norm.
+    """
+
+    def __init__(self, dim: int, *, norm: Norm = "pre", dropout: float = 0.0) -> None:
+        super().__init__()
+        if norm not in ("pre", "post"):
+            raise ValueError(f"norm must be 'pre' or 'post', got {norm!r}")
+        self.first = norm == "pre"
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
+        """x (..., D) -> (..., D)."""
+        if self.first:
+            return x + self.dropout(branch(self.norm(x)))
+        return self.norm(x + self.dropout(branch(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then a feed-forward part, each with a residual sum.
+
+    dim: width D. attention: takes (x, context, mask). feed_forward: any module (B, T, D) to the
+    same. norm: before each part ("pre") or after each sum ("post"). dropout: probability for each
+    element of a part's output.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import EncoderLayer, FeedForward, MultiHeadAttention
+        >>> layer = EncoderLayer(8, MultiHeadAttention(8, 2), feed_forward=FeedForward(8, 32))
+        >>> layer(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        attention: MultiHeadAttention,
+        *,
+        feed_forward: nn.Module,
+        norm: Norm = "pre",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.feed_forward = feed_forward
+        self.attention_residual = Residual(dim, norm=norm, dropout=dropout)
+        self.feed_forward_residual = Residual(dim, norm=norm, dropout=dropout)
+
+    def forward(self, x: Tensor, mask: Mask | None = None) -> Tensor:
+        """x (B, T, D) -> (B, T, D)."""
+        x = self.attention_residual(x, lambda x: self.attention(x, mask=mask))
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to a memory, then a feed-forward part, each with a residual sum.
+
+    dim: width D. attention, cross_attention: take (x, context, mask). feed_forward, norm, dropout:
+    as in `EncoderLayer`.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import DecoderLayer, FeedForward, MultiHeadAttention
+        >>> layer = DecoderLayer(
+        ...     8,
+        ...     MultiHeadAttention(8, 2),
+        ...     cross_attention=MultiHeadAttention(8, 2),
+        ...     feed_forward=FeedForward(8, 32),
+        ... )
+        >>> layer(torch.randn(2, 5, 8), torch.randn(2, 7, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        attention: MultiHeadAttention,
+        *,
+        cross_attention: MultiHeadAttention,
+        feed_forward: nn.Module,
+        norm: Norm = "pre",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.cross_attention = cross_attention
+        self.feed_forward = feed_forward
+        self.attention_residual = Residual(dim, norm=norm, dropout=dropout)
+        self.cross_attention_residual = Residual(dim, norm=norm, dropout=dropout)
+        self.feed_forward_residual = Residual(dim, norm=norm, dropout=dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+    ) -> Tensor:
+        """x (B, T, D) and memory (B, S, D) -> (B, T, D)."""
+        x = self.attention_residual(x, lambda x: self.attention(x, mask=mask))
+        x = self.cross_attention_residual(
+            x, lambda x: self.cross_attention(x, memory, mask=memory_mask)
+        )
+        return self.feed_forward_residual(x, self.feed_forward)
+
+
+class Stack(nn.Module):
+    """What `Encoder` and `Decoder` share: layers, how often they are applied, positions."""
+
+    def __init__(
+        self,
+        layers: Sequence[nn.Module] | nn.Module,
+        *,
+        depth: int | None = None,
+        positions: Positions | None = None,
+        final_norm: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([layers] if isinstance(layers, nn.Module) else layers)
+        if not len(self.layers):
+            raise ValueError("a stack needs at least one layer, got none")
+        if depth is not None and depth < 1:
+            raise ValueError(f"depth must be at least 1, got {depth}")
+        self.depth = len(self.layers) if depth is None else depth
+        self.positions = positions
+        self.final_norm = final_norm
+
+    def _apply_layers(self, x: Tensor, *arguments: Tensor | Mask | None) -> Tensor:
+        for step in range(self.depth):
+            if self.positions is not None:
+                x = self.positions(x, step)
+            x = self.layers[step % len(self.layers)](x, *arguments)
+        return x if self.final_norm is None else self.final_norm(x)
+
+
+class Encoder(Stack):
+    """Encoder layers, one after the other.
+
+    layers: distinct layers, or one. depth: how many are applied in all, by default each once. Layer
+    `step` modulo their number is used: one layer with a depth shares its weights across depth, as
+    in the Universal Transformer. positions: called with (x, step) before every layer. final_norm:
+    applied at the end, which a "pre" stack needs.
+
+    Raises ValueError if there is no layer or depth < 1.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import CoordinatePositions, Encoder, EncoderLayer, FeedForward
+        >>> from quire.nn import MultiHeadAttention
+        >>> layer = EncoderLayer(8, MultiHeadAttention(8, 2), feed_forward=FeedForward(8, 32))
+        >>> universal = Encoder(layer, depth=6, positions=CoordinatePositions(8))
+        >>> universal(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def forward(self, x: Tensor, mask: Mask | None = None) -> Tensor:
+        """x (B, T, D) -> (B, T, D)."""
+        return self._apply_layers(x, mask)
+
+
+class Decoder(Stack):
+    """Decoder layers, one after the other, that attend to a memory. Arguments as in `Encoder`.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import Decoder, DecoderLayer, FeedForward, MultiHeadAttention
+        >>> attention, cross = MultiHeadAttention(8, 2), MultiHeadAttention(8, 2)
+        >>> layer = DecoderLayer(
+        ...     8, attention, cross_attention=cross, feed_forward=FeedForward(8, 32)
+        ... )
+        >>> Decoder(layer, depth=2)(torch.randn(2, 5, 8), torch.randn(2, 7, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+    ) -> Tensor:
+        """x (B, T, D) and memory (B, S, D) -> (B, T, D)."""
+        return self._apply_layers(x, memory, mask, memory_mask)
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder whose output is the memory of a decoder.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import Decoder, DecoderLayer, Encoder, EncoderDecoder, EncoderLayer
+        >>> from quire.nn import FeedForward, MultiHeadAttention
+        >>> encoder_layer = EncoderLayer(
+        ...     8, MultiHeadAttention(8, 2), feed_forward=FeedForward(8, 32)
+        ... )
+        >>> decoder_layer = DecoderLayer(
+        ...     8,
+        ...     MultiHeadAttention(8, 2),
+        ...     cross_attention=MultiHeadAttention(8, 2),
+        ...     feed_forward=FeedForward(8, 32),
+        ... )
+        >>> model = EncoderDecoder(Encoder(encoder_layer), Decoder(decoder_layer))
+        >>> model(torch.randn(2, 7, 8), torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(
+        self,
+        source: Tensor,
+        target: Tensor,
+        source_mask: Mask | None = None,
+        target_mask: Mask | None = None,
+        memory_mask: Mask | None = None,
+    ) -> Tensor:
+        """source (B, S, D) and target (B, T, D) -> (B, T, D).
+
+        memory_mask: which source tokens the target may attend to, e.g. the same `Padding` as
+        source_mask.
+        """
+        memory = self.encoder(source, source_mask)
+        return self.decoder(target, memory, target_mask, memory_mask)

@@ -1,0 +1,77 @@
+"""PonderNet: any step function in a loop that learns when to stop."""
+
+from quire.papers.pondernet.act import ACT, ACTOutput
+from quire.papers.pondernet.ponder import Ponder, Unroll
+from quire.papers.pondernet.rules import (
+    Answer,
+    StopRule,
+    argmax,
+    calibrate_threshold,
+    expected,
+    median,
+    sample,
+    stop,
+    threshold,
+)
+from quire.papers.pondernet.steps import DigitStep, GRUStep, HaltingNetwork, HopStep, RNNStep
+from quire.papers.pondernet.stopping import (
+    GeometricPrior,
+    Regulariser,
+    Truncation,
+    entropy_bonus,
+    expected_loss,
+    expected_steps,
+    kl_empirical,
+    kl_geometric,
+    kl_to_prior,
+    log_stopping_distribution,
+    ponder_loss,
+    stopping_distribution,
+    truncate_examples,
+)
+from quire.papers.pondernet.transformer import (
+    PairEmbedding,
+    PatchEmbedding,
+    StoryEmbedding,
+    TransformerStep,
+    universal_layer,
+)
+
+__all__ = [
+    "ACT",
+    "ACTOutput",
+    "Answer",
+    "DigitStep",
+    "GRUStep",
+    "GeometricPrior",
+    "HaltingNetwork",
+    "HopStep",
+    "PairEmbedding",
+    "PatchEmbedding",
+    "Ponder",
+    "RNNStep",
+    "Regulariser",
+    "StopRule",
+    "StoryEmbedding",
+    "TransformerStep",
+    "Truncation",
+    "Unroll",
+    "argmax",
+    "calibrate_threshold",
+    "entropy_bonus",
+    "expected",
+    "expected_loss",
+    "expected_steps",
+    "kl_empirical",
+    "kl_geometric",
+    "kl_to_prior",
+    "log_stopping_distribution",
+    "median",
+    "ponder_loss",
+    "sample",
+    "stop",
+    "stopping_distribution",
+    "threshold",
+    "truncate_examples",
+    "universal_layer",
+]

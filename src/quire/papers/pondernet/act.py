@@ -1,0 +1,102 @@
+"""Adaptive computation time (Graves 2016, arXiv 1603.08983): the baseline that PonderNet is compared with.
+
+ACT reads sigmoid(halt_logit) as the *probability of stopping at n*, where PonderNet reads it as the
+probability of stopping at n given that n was reached; so sums of hazards reach one by themselves.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quire.papers.pondernet.ponder import Ponder, Step, Tree, map_tensors
+
+
+class ACTOutput(NamedTuple):
+    """What ACT returns."""
+
+    prediction: Tensor
+    """Weighted mean of the steps' predictions, `(batch, ...)`."""
+    state: Tree
+    """Weighted mean of the steps' states (integer tensors: the last one)."""
+    ponder_cost: Tensor
+    """N + R for each example (or token), `(batch[, tokens])`; add `tau` times its mean to the loss."""
+    steps: Tensor
+    """N, the number of steps used, int64, `(batch[, tokens])`."""
+
+
+class ACT(nn.Module):
+    """Run a step until its summed hazards reach `1 - eps`; answer with the weighted mean (section 2.1 there).
+
+    N = min{n : h_1 + ... + h_n >= 1 - eps} (or `max_steps`), weights h_n before N and R = 1 - sum_{n<N} h_n
+    at N. The derivative of N + R is -1 for every h_n before N and 0 at N, whatever the task needs: the
+    bias that PonderNet removes.
+
+    Args:
+        step: as `Ponder`'s, with its optional `prepare` and `initial_state`.
+        max_steps: the longest run.
+        eps: room that lets a first hazard near one stop at once (0.01).
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.pondernet import ACT, RNNStep
+        >>> act = ACT(RNNStep(6, 16, 1), max_steps=5)
+        >>> output = act(torch.randn(3, 6))
+        >>> output.prediction.shape, output.ponder_cost.shape
+        (torch.Size([3, 1]), torch.Size([3]))
+    """
+
+    def __init__(self, step: Step, max_steps: int = 20, *, eps: float = 0.01) -> None:
+        super().__init__()
+        if max_steps < 1:
+            raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+        if not 0 <= eps < 1:
+            raise ValueError(f"eps must lie in [0, 1), got {eps}")
+        self.step = step
+        self.max_steps = max_steps
+        self.eps = eps
+
+    def forward(self, x: Tree, state: Tree = None, *, max_steps: int | None = None) -> ACTOutput:
+        """Run until every example (or token) has stopped."""
+        context, state = Ponder.begin(self, x, state)  # type: ignore[arg-type]
+        last = max_steps or self.max_steps
+        for n in range(1, last + 1):
+            prediction, state, logit = self.step(context, state)
+            hazard = logit.to(torch.promote_types(logit.dtype, torch.float32)).sigmoid()
+            if n == 1:
+                spent = torch.zeros_like(hazard)
+                running = torch.ones_like(hazard, dtype=torch.bool)
+                steps, remainder = torch.zeros_like(running, dtype=torch.int64), spent
+                mean_prediction, mean_state = 0.0, None
+            stops = running & ((spent + hazard >= 1 - self.eps) | (n == last))
+            left = 1 - spent
+            weight = torch.where(stops, left, torch.where(running, hazard, 0.0))
+            remainder = torch.where(stops, left, remainder)
+            steps = steps + running
+            mean_prediction = mean_prediction + _scale(prediction, weight)
+            mean_state = _accumulate(mean_state, state, weight)
+            running = running & ~stops
+            spent = torch.where(running, spent + hazard, spent)
+            if not torch.compiler.is_compiling() and not running.any():
+                break
+        return ACTOutput(mean_prediction, mean_state, steps + remainder, steps)
+
+
+def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
+    """`(B[, T], ...)` times `(B[, T])`."""
+    if leaf.shape[: weight.dim()] != weight.shape:
+        raise ValueError(
+            f"predictions and states must begin with the halt logit's shape {tuple(weight.shape)}, "
+            f"got {tuple(leaf.shape)}"
+        )
+    return leaf * weight.reshape(*weight.shape, *[1] * (leaf.dim() - weight.dim())).to(leaf.dtype)
+
+
+def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:
+    if total is None:
+        return map_tensors(lambda leaf: _scale(leaf, weight) if leaf.is_floating_point() else leaf, state)
+    return map_tensors(
+        lambda leaf, sum_: sum_ + _scale(leaf, weight) if leaf.is_floating_point() else leaf,
+        state,
+        total,
+    )

@@ -1,0 +1,192 @@
+"""Recurrent steps to ponder with. B examples, H hidden units, T digit positions.
+
+Each is a module `(context, state) -> (prediction, state, halt_logit)` with `prepare` (the part of the
+work that depends on the input alone, done once) and `initial_state`. The input is seen at every step.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from quire.papers.pondernet.ponder import Tree
+
+
+class RNNStep(nn.Module):
+    """The paper's parity step: h' = tanh(W x + U h + b), prediction and halt logit linear in h'.
+
+    W x is computed once. U h', the prediction and the halt logit come from one matrix product; its result
+    `(B, H + outputs + 1)` is the state, so that each step costs one product.
+
+    Example:
+        >>> import torch
+        >>> step = RNNStep(6, 16, 1)
+        >>> context = step.prepare(torch.randn(3, 6))
+        >>> prediction, state, halt_logit = step(context, step.initial_state(context))
+        >>> prediction.shape, halt_logit.shape
+        (torch.Size([3, 1]), torch.Size([3]))
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.prepare = nn.Linear(inputs, hidden)
+        self.mixed = nn.Linear(hidden, hidden + outputs + 1)
+
+    def initial_state(self, context: Tensor) -> Tensor:
+        """U h for h = 0: zeros."""
+        return context.new_zeros(len(context), self.mixed.out_features)
+
+    def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step: `(B, H)`, `(B, H + outputs + 1)` -> prediction, state, halt logit."""
+        state = self.mixed(torch.tanh(context + state[:, : self.hidden]))
+        return state[:, self.hidden : -1], state, state[:, -1]
+
+
+class GRUStep(nn.Module):
+    """A GRU cell as the step, equal to `nn.GRUCell` with linear prediction and halt logit on its state.
+
+    The input's gates are computed once; the state's gates, the prediction and the halt logit come from
+    one matrix product. The state is `(h, product)`, `(B, H)` and `(B, 3H + outputs + 1)`.
+
+    Example:
+        >>> import torch
+        >>> step = GRUStep(6, 16, 1)
+        >>> context = step.prepare(torch.randn(3, 6))
+        >>> prediction, state, halt_logit = step(context, step.initial_state(context))
+        >>> prediction.shape, halt_logit.shape
+        (torch.Size([3, 1]), torch.Size([3]))
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.prepare = nn.Linear(inputs, 3 * hidden)
+        self.mixed = nn.Linear(hidden, 3 * hidden + outputs + 1)
+
+    def initial_state(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """h = 0 and its product, the bias."""
+        h = context.new_zeros(len(context), self.hidden)
+        return h, self.mixed.bias.to(context.dtype).expand(len(context), -1)
+
+    def forward(
+        self, context: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+        """One step of the cell (gates in PyTorch's order: reset, update, new)."""
+        h, product = state
+        size = self.hidden
+        reset, update = (context[:, : 2 * size] + product[:, : 2 * size]).sigmoid().chunk(2, 1)
+        new = torch.tanh(torch.addcmul(context[:, 2 * size :], reset, product[:, 2 * size : 3 * size]))
+        h = torch.lerp(new, h, update)
+        product = self.mixed(h)
+        return product[:, 3 * size : -1], (h, product), product[:, -1]
+
+
+class HopStep(nn.Module):
+    """A step that can follow a map by one hop and count one down, and nothing more.
+
+    The input `(B, elements + hops)` is a one-hot start and a one-hot count. The state holds a distribution
+    over elements and one over counts; each step multiplies both by a learned matrix. An answer that is k
+    hops away therefore needs k steps: difficulty is exact.
+
+    Example:
+        >>> import torch
+        >>> step = HopStep(8, 4)
+        >>> x = torch.rand(3, 12)
+        >>> prediction, state, halt_logit = step(x, step.initial_state(x))
+        >>> prediction.shape, halt_logit.shape
+        (torch.Size([3, 8]), torch.Size([3]))
+    """
+
+    def __init__(self, elements: int, hops: int) -> None:
+        super().__init__()
+        self.sizes = (elements, hops)
+        self.hop = nn.Linear(elements, elements, bias=False)
+        self.count = nn.Linear(hops, hops, bias=False)
+        self.halt = nn.Linear(hops, 1)
+
+    def initial_state(self, context: Tensor) -> Tensor:
+        """The input itself."""
+        return context
+
+    def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One hop. The context is not read again: only the state knows what is left to do."""
+        position, count = state.split(self.sizes, dim=1)
+        prediction = self.hop(position)
+        halt_logit = self.halt(count).squeeze(1)
+        state = torch.cat([prediction.softmax(1), self.count(count).softmax(1)], 1)
+        return prediction, state, halt_logit
+
+
+class DigitStep(nn.Module):
+    """A step for integer arithmetic: every digit position looks at itself and its two neighbours.
+
+    The input is one-hot digits `(B, channels, T)`, least significant first. A carry moves one position a
+    step, so the steps needed grow with the longest carry chain, and the same weights work at any T.
+
+    Args:
+        channels: input channels (10 for each operand row).
+        hidden: channels of the state.
+        classes: values of an answer digit.
+        token_wise: one halt logit a position, `(B, T)`, instead of one an example, `(B,)`.
+
+    Example:
+        >>> import torch
+        >>> step = DigitStep(20, 16)
+        >>> context = step.prepare(torch.randn(3, 20, 5))
+        >>> prediction, state, halt_logit = step(context, step.initial_state(context))
+        >>> prediction.shape, halt_logit.shape
+        (torch.Size([3, 5, 10]), torch.Size([3]))
+    """
+
+    def __init__(
+        self, channels: int, hidden: int, *, classes: int = 10, token_wise: bool = False
+    ) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.token_wise = token_wise
+        self.prepare = nn.Sequential(
+            nn.Conv1d(channels, hidden, 1), nn.ReLU(), nn.Conv1d(hidden, hidden, 1)
+        )
+        self.neighbours = nn.Linear(3 * hidden, hidden)
+        self.readout = nn.Linear(hidden, classes + 1)
+
+    def initial_state(self, context: Tensor) -> Tensor:
+        """Zeros, `(B, T, hidden)`."""
+        return torch.zeros_like(context.transpose(1, 2))
+
+    def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Context `(B, hidden, T)` and state `(B, T, hidden)` -> prediction `(B, T, classes)`, ..."""
+        padded = nn.functional.pad(state, (0, 0, 1, 1))
+        window = torch.cat([padded[:, :-2], state, padded[:, 2:]], 2)
+        state = torch.tanh(context.transpose(1, 2) + self.neighbours(window))
+        read = self.readout(state)
+        halt = read[..., -1]
+        # The slowest position decides for an example: it may stop only when all of them may.
+        return read[..., :-1], state, halt if self.token_wise else halt.amin(1)
+
+
+class HaltingNetwork(nn.Module):
+    """A halting network of its own, for `Ponder(halting=...)`: an MLP on the step's state.
+
+    Args:
+        dim: width of what it reads.
+        hidden: units of its hidden layer.
+        read: picks the tensor `(B, dim)` or `(B, T, dim)` from the state; default: the state itself.
+
+    Example:
+        >>> import torch
+        >>> network = HaltingNetwork(16, 8)
+        >>> network(None, torch.randn(3, 16)).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, dim: int, hidden: int, *, read: Callable[[Tree], Tensor] | None = None) -> None:
+        super().__init__()
+        self.read = read
+        self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, context: Tree, state: Tree) -> Tensor:
+        """Halt logit `(B[, T])` of a state; the context is not used."""
+        seen = state if self.read is None else self.read(state)
+        return self.layers(seen).squeeze(-1)

@@ -1,0 +1,220 @@
+"""When to stop, as mathematics: the stopping distribution, its priors, its penalties and the loss.
+
+Four quantities that are easily mixed up, and their names here (N steps, B examples, T tokens):
+
+halt_logit    a_n, any real number, shape `(N, B)` or `(N, B, T)`
+hazard        lambda_n = sigmoid(a_n): probability of stopping at n *if n is reached*
+survival      prod_{j<n} (1 - lambda_j): probability that n is reached
+stop_prob     p_n = lambda_n * survival: probability of stopping exactly at n
+
+Everything is computed from logits in the log domain, in float32 or better: no logarithm of zero, no clamp.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+Truncation = Literal["remainder", "renormalise"]
+
+CERTAIN = 1e4
+"""A logit this large is a hazard of exactly one (its negative: zero) whose logarithms are finite."""
+
+Regulariser = Callable[[Tensor], Tensor]
+"""Penalty on log stopping probabilities `(N, B[, T])`: returns `(B[, T])`, or one number for the batch."""
+
+
+def stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
+    """Probability of stopping at each step (section 2.1, eq. 3).
+
+    Args:
+        halt_logits: `(steps, batch)` or `(steps, batch, tokens)`, any real numbers.
+        truncation: what becomes of the mass left after the last step N. `remainder` gives it to step N
+            (as if the last hazard were one); `renormalise` conditions on stopping within N steps.
+
+    Returns:
+        Probabilities of the same shape that sum to one over the first dimension, float32 or better.
+        For a constant hazard `c` they are `c (1-c)^(n-1)` for n < N, with `(1-c)^(N-1)` at N under
+        `remainder`, and `c (1-c)^(n-1) / (1 - (1-c)^N)` under `renormalise`.
+    """
+    return log_stopping_distribution(halt_logits, truncation).exp()
+
+
+def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
+    """Logarithm of `stopping_distribution`, finite for every finite logit. Same arguments and shape."""
+    if halt_logits.dim() < 1 or halt_logits.shape[0] < 1:
+        raise ValueError(
+            f"halt_logits must be (steps, batch) or (steps, batch, tokens) with at least one step, "
+            f"got shape {tuple(halt_logits.shape)}"
+        )
+    _check_truncation(truncation)
+    logits = halt_logits.to(torch.promote_types(halt_logits.dtype, torch.float32))
+    log_survival = logsigmoid(-logits[:-1]).cumsum(0)
+    log_reached = torch.cat([torch.zeros_like(logits[:1]), log_survival])
+    if truncation == "remainder":
+        return log_reached + torch.cat([logsigmoid(logits[:-1]), torch.zeros_like(logits[:1])])
+    log_stop = log_reached + logsigmoid(logits)
+    return log_stop - log_stop.logsumexp(0, keepdim=True)
+
+
+def truncate_examples(halt_logits: Tensor, eps: float) -> Tensor:
+    """The eps rule for each example: force its halt at its own first n with CDF(n) > 1 - eps.
+
+    A batch is unrolled to the longest example; this makes the others end where they would have ended
+    alone. Shapes: `(steps, batch[, tokens])` in and out; use with `truncation="remainder"`.
+    """
+    log_survival = logsigmoid(-halt_logits.detach().float()).cumsum(0)
+    over = log_survival < torch.log(torch.tensor(eps))
+    return halt_logits.masked_fill(over, CERTAIN)
+
+
+@dataclass(frozen=True)
+class GeometricPrior:
+    """Geometric distribution over 1, 2, ..., N: `lambda_p (1 - lambda_p)^(n-1)`, truncated at N.
+
+    `renormalise` (the paper's) divides by `1 - (1 - lambda_p)^N`; `remainder` gives the tail to N. With
+    the truncation of the stopping distribution, a constant hazard of `lambda_p` has divergence zero.
+    Its mean is `1 / lambda_p` steps as N grows.
+
+    Args:
+        lambda_p: the prior's hazard.
+        truncation: what becomes of the mass beyond N.
+        horizon: N. None takes the length of each unroll, as the paper writes it; but where the eps rule
+            chooses that length, stopping at once is then free (N = 1 has divergence zero) and networks
+            find it. Give `max_steps` there: the prior is cut to the unroll and not normalised again.
+
+    Raises:
+        ValueError: `lambda_p` outside (0, 1). At 1 the prior forbids a second step and the KL is infinite.
+    """
+
+    lambda_p: float
+    truncation: Truncation = "renormalise"
+    horizon: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.lambda_p < 1:
+            raise ValueError(f"lambda_p must lie in (0, 1), got {self.lambda_p}")
+        _check_truncation(self.truncation)
+
+    def log_prob(self, steps: int) -> Tensor:
+        """Log-probabilities of stopping at 1..steps, shape `(steps,)`, float64."""
+        horizon = self.horizon or steps
+        if steps > horizon:
+            raise ValueError(f"the prior has a horizon of {horizon} steps, got an unroll of {steps}")
+        odds = torch.tensor(self.lambda_p, dtype=torch.float64).logit()
+        return log_stopping_distribution(odds.expand(horizon), self.truncation)[:steps]
+
+
+def kl_to_prior(prior: GeometricPrior | Tensor) -> Regulariser:
+    """KL(p || prior), the paper's direction, for each example.
+
+    Args:
+        prior: a `GeometricPrior`, or a tensor of positive weights `(>= steps,)` (uniform, Poisson,
+            learned): normalised over its whole length, then cut to the steps at hand.
+    """
+
+    def penalty(log_stop: Tensor) -> Tensor:
+        return _kl(log_stop, _log_prior(prior, log_stop))
+
+    return penalty
+
+
+def kl_geometric(
+    lambda_p: float, truncation: Truncation = "renormalise", *, horizon: int | None = None
+) -> Regulariser:
+    """KL(p || geometric prior): the paper's regulariser (section 2.2, eq. 4). See `GeometricPrior`."""
+    return kl_to_prior(GeometricPrior(lambda_p, truncation, horizon))
+
+
+def kl_empirical(prior: GeometricPrior | Tensor) -> Regulariser:
+    """KL(mean over the batch of p || prior): the prior holds for the population, not for each example.
+
+    An easy example may then always stop early and a hard one late at no cost.
+    """
+
+    def penalty(log_stop: Tensor) -> Tensor:
+        flat = log_stop.flatten(1)
+        mean = flat.logsumexp(1, keepdim=True) - torch.log(torch.tensor(float(flat.shape[1])))
+        return _kl(mean, _log_prior(prior, mean)).squeeze(0)
+
+    return penalty
+
+
+def expected_steps(log_stop: Tensor) -> Tensor:
+    """Mean number of steps, sum_n n p_n: `(steps, batch[, tokens])` -> `(batch[, tokens])`."""
+    count = torch.arange(1, log_stop.shape[0] + 1, device=log_stop.device, dtype=log_stop.dtype)
+    return torch.einsum("n...,n->...", log_stop.exp(), count)
+
+
+def entropy_bonus(log_stop: Tensor) -> Tensor:
+    """Negative entropy of p in nats, a penalty on early certainty; shapes as `expected_steps`."""
+    return (log_stop.exp() * log_stop).sum(0)
+
+
+def expected_loss(losses: Tensor, log_stop: Tensor) -> Tensor:
+    """Expectation of the loss over the stopping time, sum_n p_n l_n, for each example.
+
+    This is not the loss of the expected prediction: that would be ACT's objective, and biased.
+    Both arguments are `(steps, batch[, tokens])`; the result is `(batch[, tokens])`.
+    """
+    if losses.shape != log_stop.shape:
+        raise ValueError(
+            f"losses must have one entry a step and example, {tuple(log_stop.shape)} like the halt "
+            f"logits, got {tuple(losses.shape)}"
+        )
+    return (log_stop.exp() * losses).sum(0)
+
+
+def ponder_loss(
+    losses: Tensor,
+    halt_logits: Tensor,
+    *,
+    regulariser: Regulariser | None,
+    beta: float = 0.01,
+    truncation: Truncation = "remainder",
+    weight: Tensor | None = None,
+) -> Tensor:
+    """PonderNet's objective: expected loss over stopping times plus `beta` times a penalty (eq. 5).
+
+    Args:
+        losses: loss of every step's prediction for every example, `(steps, batch[, tokens])`.
+        halt_logits: same shape.
+        regulariser: `kl_geometric(lambda_p)` is the paper's; `expected_steps`, `entropy_bonus`,
+            `kl_to_prior(...)`, `kl_empirical(...)` and None (no penalty) are the others.
+        beta: weight of the penalty.
+        truncation: see `stopping_distribution`.
+        weight: `(batch[, tokens])` averaging weights, zero at padding; default: all equal.
+
+    Returns:
+        A scalar.
+    """
+    log_stop = log_stopping_distribution(halt_logits, truncation)
+    total = expected_loss(losses, log_stop)
+    if regulariser is not None:
+        total = total + beta * regulariser(log_stop)
+    if weight is None:
+        return total.mean()
+    return (total * weight).sum() / weight.sum()
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """sum_n p_n (log p_n - log q_n) over the first dimension; `log_q` is `(steps,)`."""
+    log_q = log_q.reshape(-1, *[1] * (log_p.dim() - 1))
+    return (log_p.exp() * (log_p - log_q)).sum(0)
+
+
+def _log_prior(prior: GeometricPrior | Tensor, like: Tensor) -> Tensor:
+    steps = like.shape[0]
+    if isinstance(prior, GeometricPrior):
+        return prior.log_prob(steps).to(like)
+    if prior.dim() != 1 or prior.shape[0] < steps:
+        raise ValueError(f"prior must be one weight a step, at least {steps}, got {tuple(prior.shape)}")
+    return (prior / prior.sum()).log()[:steps].to(like)
+
+
+def _check_truncation(truncation: str) -> None:
+    if truncation not in get_args(Truncation):
+        raise ValueError(f"truncation must be one of {get_args(Truncation)}, got {truncation!r}")

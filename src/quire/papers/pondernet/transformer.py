@@ -1,0 +1,185 @@
+"""Pondering transformers: one encoder layer as the step, and the embeddings of three kinds of input.
+
+B examples, T tokens, D width. Token 0 carries the question (or the class) and is where answers are read.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quire.nn import EncoderLayer, FeedForward, MultiHeadAttention, Padding, sinusoidal
+from quire.papers.pondernet.ponder import Tree
+
+Tokens = tuple[Tensor, Tensor | None]
+"""Embedded input: tokens `(B, T, D)` and, where some are padding, a mask `(B, T)` that is True elsewhere."""
+
+
+class TransformerStep(nn.Module):
+    """One layer of a Universal Transformer, repeated: the whole sequence is processed once a step.
+
+    Before each step the state is marked with a sinusoidal code of the step number (Dehghani et al. 2019).
+
+    Args:
+        embed: module x -> `Tokens`, run once.
+        layer: an `EncoderLayer`, or any module `(h (B, T, D), mask) -> (B, T, D)`.
+        dim: D.
+        outputs: number of classes.
+        token_wise: predictions `(B, T, outputs)` and halt logits `(B, T)` for every token instead of
+            token 0 alone. Padding halts at once.
+        dropout: share of units of the layer's update that is dropped; one mask serves all steps.
+        longest: number of different step codes.
+
+    Example:
+        >>> import torch
+        >>> step = TransformerStep(PatchEmbedding(8, 4, 16), universal_layer(16, 2, 32), dim=16, outputs=5)
+        >>> context = step.prepare(torch.randn(3, 1, 8, 8))
+        >>> prediction, state, halt_logit = step(context, step.initial_state(context))
+        >>> prediction.shape, halt_logit.shape
+        (torch.Size([3, 5]), torch.Size([3]))
+    """
+
+    depth_codes: Tensor
+
+    def __init__(
+        self,
+        embed: nn.Module,
+        layer: nn.Module,
+        *,
+        dim: int,
+        outputs: int,
+        token_wise: bool = False,
+        dropout: float = 0.0,
+        longest: int = 64,
+    ) -> None:
+        super().__init__()
+        self.embed = embed
+        self.layer = layer
+        self.norm = nn.LayerNorm(dim)
+        self.readout = nn.Linear(dim, outputs + 1)
+        self.token_wise = token_wise
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("depth_codes", sinusoidal(longest, dim), persistent=False)
+
+    def prepare(self, x: Tree) -> dict[str, Tensor | None]:
+        """Embed the input and draw the dropout mask of this sequence of steps."""
+        tokens, valid = self.embed(x)
+        drop = None
+        if self.training and self.dropout.p > 0:
+            drop = self.dropout(torch.ones_like(tokens))
+        return {"tokens": tokens, "valid": valid, "drop": drop}
+
+    def initial_state(self, context: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The embedded tokens and the step number, zero."""
+        tokens = context["tokens"]
+        return tokens, torch.zeros(len(tokens), dtype=torch.int64, device=tokens.device)
+
+    def forward(
+        self, context: dict[str, Any], state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+        """One pass over the sequence."""
+        tokens, count = state
+        valid = context["valid"]
+        code = self.depth_codes[count.clamp(max=len(self.depth_codes) - 1)].unsqueeze(1)
+        before = tokens + code.to(tokens.dtype)
+        after = self.layer(before, mask=None if valid is None else Padding(valid))
+        if context["drop"] is not None:
+            after = before + context["drop"] * (after - before)
+        read = self.readout(self.norm(after if self.token_wise else after[:, 0]))
+        halt_logit = read[..., -1]
+        if self.token_wise and valid is not None:
+            halt_logit = halt_logit.masked_fill(~valid, 1e4)
+        return read[..., :-1], (after, count + 1), halt_logit
+
+
+def universal_layer(dim: int, heads: int, hidden: int, *, attention: int | None = None) -> EncoderLayer:
+    """A pre-norm encoder layer with ReLU transition; `attention` is the total width of the heads (or D)."""
+    width = (attention or dim) // heads
+    return EncoderLayer(
+        dim,
+        MultiHeadAttention(dim, heads, head_dim=width),
+        feed_forward=FeedForward(dim, hidden),
+        norm="pre",
+    )
+
+
+class PatchEmbedding(nn.Module):
+    """Images `(B, C, size, size)` as a class token and square patches, with learned positions.
+
+    Example:
+        >>> import torch
+        >>> tokens, valid = PatchEmbedding(8, 4, 16)(torch.randn(3, 1, 8, 8))
+        >>> tokens.shape
+        torch.Size([3, 5, 16])
+    """
+
+    def __init__(self, size: int, patch: int, dim: int, *, channels: int = 1) -> None:
+        super().__init__()
+        if size % patch:
+            raise ValueError(f"patch must divide the image size {size}, got {patch}")
+        self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
+        self.first = nn.Parameter(torch.zeros(1, 1, dim))
+        self.positions = nn.Parameter(0.02 * torch.randn((size // patch) ** 2 + 1, dim))
+
+    def forward(self, images: Tensor) -> Tokens:
+        """Embed; nothing is padding."""
+        patches = self.patches(images).flatten(2).transpose(1, 2)
+        first = self.first.expand(len(images), -1, -1)
+        return torch.cat([first, patches], 1) + self.positions, None
+
+
+class StoryEmbedding(nn.Module):
+    """Stories as one token a sentence: words weighted by learned positions and summed; question first.
+
+    The input is (sentences `(B, S, W)`, question `(B, W)`), word numbers with 0 for nothing; the most
+    recent sentence stands first, and each place has a learned code.
+
+    Example:
+        >>> import torch
+        >>> embed = StoryEmbedding(20, 16, sentences=4, words=5)
+        >>> story = torch.randint(1, 20, (3, 4, 5)), torch.randint(1, 20, (3, 5))
+        >>> tokens, valid = embed(story)
+        >>> tokens.shape, valid.shape
+        (torch.Size([3, 5, 16]), torch.Size([3, 5]))
+    """
+
+    def __init__(self, vocabulary: int, dim: int, *, sentences: int, words: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, dim, padding_idx=0)
+        self.places = nn.Parameter(1 + 0.1 * torch.randn(words, dim))
+        self.order = nn.Parameter(0.1 * torch.randn(sentences + 1, dim))
+
+    def forward(self, story: tuple[Tensor, Tensor]) -> Tokens:
+        """Embed; an empty sentence is padding."""
+        sentences, question = story
+        words = torch.cat([question.unsqueeze(1), sentences], 1)
+        tokens = torch.einsum("bswd,wd->bsd", self.words(words), self.places[: words.shape[2]])
+        return tokens + self.order[: words.shape[1]], words.any(2)
+
+
+class PairEmbedding(nn.Module):
+    """Paired associative inference: a query and a memory of pairs, one token each; the query first.
+
+    The input is (memory `(B, rows, 2, F)`, query `(B, 3, F)`), image embeddings of width F. The same
+    projection reads every image; a linear map of its own joins the parts of a pair or of the query.
+
+    Example:
+        >>> import torch
+        >>> embed = PairEmbedding(12, 16)
+        >>> tokens, valid = embed((torch.randn(3, 6, 2, 12), torch.randn(3, 3, 12)))
+        >>> tokens.shape
+        torch.Size([3, 7, 16])
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        self.image = nn.Linear(features, dim, bias=False)
+        self.pair = nn.Linear(2 * dim, dim)
+        self.query = nn.Linear(3 * dim, dim)
+
+    def forward(self, episode: tuple[Tensor, Tensor]) -> Tokens:
+        """Embed; nothing is padding."""
+        memory, query = episode
+        rows = self.pair(self.image(memory).flatten(2))
+        asked = self.query(self.image(query).flatten(1)).unsqueeze(1)
+        return torch.cat([asked, rows], 1), None

@@ -1,0 +1,259 @@
+"""Detection transfer (appendix A): a classification net turned into a Faster R-CNN head, "C4".
+
+RoI pooling stands before conv5; conv5 and global average pooling then act on every region, and
+batch normalisation is frozen to its ImageNet statistics. Regions are given, by any proposer.
+
+Legend: B batch, C channels, H and W height and width, N regions, K classes with background 0,
+P side of a pooled region. Boxes are (N, 4) as x1, y1, x2, y2 in image pixels, `image` (N,) the
+index in the batch that each belongs to.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quire.nn.residual import ResidualNet
+from quire.papers.resnet.resnet import channels_of
+
+RegionPooling = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
+"""(features, boxes, image, size, scale) -> (N, C, size, size)."""
+
+
+def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: float) -> Tensor:
+    """Maximum over size x size bins of each box (Fast R-CNN): (B, C, H, W) -> (N, C, P, P).
+
+    Boxes are rounded to the grid of features, of which `scale` steps make one image pixel; bins
+    overlap by a position where they do not divide the box.
+    """
+    _check_regions(features, boxes, image)
+    height, width = features.shape[-2:]
+    corners = (boxes * scale).round().long()
+    left, right = (corners[:, i].clamp(0, width - 1).tolist() for i in (0, 2))
+    top, bottom = (corners[:, i].clamp(0, height - 1).tolist() for i in (1, 3))
+    regions = [
+        F.adaptive_max_pool2d(
+            features[index, :, top[n] : max(bottom[n], top[n]) + 1, left[n] : max(right[n], left[n]) + 1],
+            size,
+        )
+        for n, index in enumerate(image.tolist())
+    ]
+    return torch.stack(regions) if regions else features.new_empty(0, features.shape[1], size, size)
+
+
+def roi_align(
+    features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: float, *, samples: int = 2
+) -> Tensor:
+    """Mean of samples^2 bilinear readings in each of size x size bins: (B, C, H, W) -> (N, C, P, P).
+
+    No rounding: pixel centres lie at half integers (Mask R-CNN's RoIAlign, "aligned"). Later than
+    the paper; it replaces `roi_pool` wherever accuracy counts.
+    """
+    _check_regions(features, boxes, image)
+    height, width = features.shape[-2:]
+    x1, y1, x2, y2 = (boxes * scale - 0.5).unbind(-1)
+    count = size * samples
+    step = (torch.arange(count, device=boxes.device) + 0.5) / count
+    across, down = x1[:, None] + (x2 - x1)[:, None] * step, y1[:, None] + (y2 - y1)[:, None] * step
+    columns, rows = _bilinear(across, width), _bilinear(down, height)
+    grid = features.permute(0, 2, 3, 1)
+    result = features.new_zeros(len(boxes), count, count, features.shape[1])
+    for row, row_weight in rows:
+        for column, column_weight in columns:
+            weight = row_weight[:, :, None] * column_weight[:, None, :]
+            value = grid[image[:, None, None], row[:, :, None], column[:, None, :]]
+            result = result + weight[..., None].to(features.dtype) * value
+    return F.avg_pool2d(result.permute(0, 3, 1, 2), samples)
+
+
+def _bilinear(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
+    """The two grid positions around each coordinate with their weights; 0 beyond the border."""
+    inside = (position > -1) & (position < length)
+    position = position.clamp(0, length - 1)
+    low = position.floor().long().clamp(max=max(length - 2, 0))
+    high = (low + 1).clamp(max=length - 1)
+    fraction = position - low
+    return [(low, (1 - fraction) * inside), (high, fraction * inside)]
+
+
+def _check_regions(features: Tensor, boxes: Tensor, image: Tensor) -> None:
+    if features.ndim != 4 or boxes.ndim != 2 or boxes.shape[1] != 4 or image.shape != boxes.shape[:1]:
+        raise ValueError(
+            "regions need features (B, C, H, W), boxes (N, 4) and image (N,); got "
+            f"{tuple(features.shape)}, {tuple(boxes.shape)} and {tuple(image.shape)}"
+        )
+
+
+class FrozenBatchNorm(nn.Module):
+    """A trained batch normalisation as a fixed affine map: (B, C, H, W) -> (B, C, H, W).
+
+    Nothing of it is trained or updated, in training mode as well.
+
+    Example:
+        >>> layer = FrozenBatchNorm(nn.BatchNorm2d(4))
+        >>> layer(torch.randn(2, 4, 3, 3)).shape
+        torch.Size([2, 4, 3, 3])
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight.detach() / torch.sqrt(variance + norm.eps)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", norm.bias.detach() - mean * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None].to(x.dtype) + self.shift[:, None, None].to(x.dtype)
+
+
+def freeze_batch_norm(model: nn.Module) -> nn.Module:
+    """Replaces every `BatchNorm2d` inside `model` by its `FrozenBatchNorm`, in place."""
+    for name, child in model.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(model, name, FrozenBatchNorm(child))
+        else:
+            freeze_batch_norm(child)
+    return model
+
+
+class C4Detector(nn.Module):
+    """Class scores and box corrections of given regions, with a ResNet as trunk and head.
+
+    The stem and all stages but the last make the features of the whole image; each region is
+    pooled from them, then goes through the last stage and global average pooling.
+    forward(images (B, 3, H, W), boxes (N, 4), image (N,)) -> scores (N, K), corrections (N, K, 4)
+    as `encode` makes them. Takes `net` over: its batch normalisations are frozen in place.
+    stride: image pixels a position of conv4. size: side of a pooled region before conv5's stride.
+
+    Example:
+        >>> from quire.papers.resnet import ResNet
+        >>> detector = C4Detector(ResNet(18, width=0.125), classes=3, size=4)
+        >>> boxes, image = torch.tensor([[0.0, 0.0, 31.0, 31.0]]), torch.tensor([0])
+        >>> scores, corrections = detector(torch.randn(1, 3, 64, 64), boxes, image)
+        >>> scores.shape, corrections.shape
+        (torch.Size([1, 3]), torch.Size([1, 3, 4]))
+    """
+
+    def __init__(
+        self,
+        net: ResidualNet,
+        classes: int,
+        *,
+        stride: int = 16,
+        size: int = 14,
+        pooling: RegionPooling = roi_pool,
+        freeze: bool = True,
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"classes counts the background too, so at least 2; got {classes}")
+        channels = channels_of(net)[-1]
+        if freeze:
+            freeze_batch_norm(net)
+        stages = list(net.stages)
+        self.trunk = nn.Sequential(net.stem, *stages[:-1])
+        self.head = nn.Sequential(stages[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.score = nn.Linear(channels, classes)
+        self.correct = nn.Linear(channels, 4 * classes)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.normal_(self.correct.weight, std=0.001)
+        nn.init.zeros_(self.score.bias)
+        nn.init.zeros_(self.correct.bias)
+        self.stride, self.size, self.pooling = stride, size, pooling
+
+    def forward(self, images: Tensor, boxes: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.trunk(images)
+        regions = self.pooling(features, boxes, image, self.size, 1 / self.stride)
+        pooled = self.head(regions)
+        return self.score(pooled), self.correct(pooled).unflatten(1, (-1, 4))
+
+
+def encode(boxes: Tensor, targets: Tensor) -> Tensor:
+    """R-CNN's correction (N, 4) that moves `boxes` onto `targets`: shifts in box sizes, log ratios."""
+    (x, y, w, h), (tx, ty, tw, th) = _centres(boxes), _centres(targets)
+    return torch.stack([(tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log()], -1)
+
+
+def decode(boxes: Tensor, corrections: Tensor) -> Tensor:
+    """The boxes (N, 4) that `corrections` (N, 4) make of `boxes`; undoes `encode`."""
+    x, y, w, h = _centres(boxes)
+    dx, dy, dw, dh = corrections.unbind(-1)
+    # The limit keeps an untrained net's exponentials finite.
+    width, height = w * dw.clamp(max=4).exp(), h * dh.clamp(max=4).exp()
+    x, y = x + dx * w, y + dy * h
+    half_width, half_height = width / 2, height / 2
+    return torch.stack([x - half_width, y - half_height, x + half_width, y + half_height], -1)
+
+
+def _centres(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def overlap(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of boxes (N, 4) with boxes (M, 4): (N, M)."""
+    low = torch.maximum(first[:, None, :2], second[None, :, :2])
+    high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    area_first, area_second = (
+        (b[:, 2:] - b[:, :2]).clamp(min=0).prod(-1) for b in (first, second)
+    )
+    return shared / (area_first[:, None] + area_second[None] - shared).clamp(min=1e-9)
+
+
+def suppress(boxes: Tensor, scores: Tensor, *, above: float = 0.3) -> Tensor:
+    """Non-maximum suppression: indices that stay, best score first."""
+    order = scores.argsort(descending=True, stable=True)
+    overlaps = overlap(boxes, boxes)
+    kept: list[int] = []
+    for index in order.tolist():
+        if not kept or float(overlaps[index, kept].max()) <= above:
+            kept.append(index)
+    return torch.tensor(kept, dtype=torch.long, device=boxes.device)
+
+
+def detection_loss(
+    scores: Tensor, corrections: Tensor, labels: Tensor, targets: Tensor
+) -> Tensor:
+    """Fast R-CNN's loss: cross-entropy of the classes plus smooth L1 of the true class's boxes.
+
+    scores (N, K), corrections (N, K, 4), labels (N,) with 0 for background, targets (N, 4) from
+    `encode` (ignored for background).
+    """
+    foreground = labels.nonzero().squeeze(1)
+    chosen = corrections[foreground, labels[foreground]]
+    boxes = F.smooth_l1_loss(chosen, targets[foreground], reduction="sum") / max(len(labels), 1)
+    return F.cross_entropy(scores, labels) + boxes
+
+
+def average_precision(scores: Tensor, correct: Tensor, positives: int) -> float:
+    """Area under the precision-recall curve, precision made non-increasing (VOC from 2010 on).
+
+    scores (N,) and correct (N,) bool of one class's detections, `positives` true objects.
+    """
+    if positives == 0:
+        return float("nan")
+    hits = correct[scores.argsort(descending=True, stable=True)].double()
+    found = hits.cumsum(0)
+    precision = found / torch.arange(1, len(hits) + 1, device=hits.device)
+    best_from_here = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
+    return float((best_from_here * hits).sum() / positives)
+
+
+def match(boxes: Tensor, truth: Tensor, *, above: float = 0.5) -> Tensor:
+    """Whether each of `boxes` (N, 4), best score first, is the first to find an object (M, 4)."""
+    correct = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    if not len(truth):
+        return correct
+    best, which = overlap(boxes, truth).max(1)
+    found: set[int] = set()
+    for index, (value, target) in enumerate(zip(best.tolist(), which.tolist(), strict=True)):
+        if value >= above and target not in found:
+            found.add(target)
+            correct[index] = True
+    return correct

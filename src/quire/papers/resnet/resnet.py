@@ -1,0 +1,217 @@
+"""The nets of He et al. (2015): ImageNet's (Table 1), CIFAR-10's (section 4.2), their plain twins.
+
+Legend: B batch, C channels, H and W height and width.
+"""
+
+import math
+from collections import OrderedDict
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from quire.nn.residual import (
+    BasicBlock,
+    Bottleneck,
+    Conv,
+    ResidualNet,
+    ShortcutKind,
+    ShortcutMaker,
+    Version,
+    accepted,
+    relu,
+    residual_stage,
+)
+
+Init = Literal["fan_in", "fan_out"]
+
+LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+"""Table 1: depth -> the block and how many of it stand in conv2_x to conv5_x."""
+
+
+class ResNet(ResidualNet):
+    """The ImageNet nets of Table 1: images (B, C, H, W) -> class scores (B, classes).
+
+    depth: 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
+    shortcut: "A", "B" (the paper's choice from 50 on), "C", "none" for the plain twin, or a
+        function (in, out, stride) -> module, such as `partial(Shortcut, kind="A", padding="both")`.
+    version: "1" the paper's, "1.5" with the bottleneck's stride on the 3x3, "2" pre-activation.
+    stem: "imagenet" (7x7 stride 2 and max-pooling: levels at strides 4, 8, 16, 32), "cifar" (one
+        3x3: strides 1, 2, 4, 8), or a module whose output has round(64 * width) channels.
+    width: multiplies all channels. zero_gamma: every block starts as the identity.
+    init: He's normal with variance 2 / fan_in (the paper) or 2 / fan_out.
+    `features(x)` gives the four levels of a feature pyramid. Raises ValueError for anything else.
+
+    Example:
+        >>> net = ResNet(18, width=0.125, num_classes=5, stem="cifar")
+        >>> net(torch.randn(2, 3, 16, 16)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        depth: int = 50,
+        num_classes: int = 1000,
+        *,
+        shortcut: ShortcutKind | ShortcutMaker = "B",
+        version: Version = "1",
+        stem: Literal["imagenet", "cifar"] | nn.Module = "imagenet",
+        width: float = 1.0,
+        in_channels: int = 3,
+        zero_gamma: bool = False,
+        init: Init = "fan_in",
+        recompute: bool = False,
+    ) -> None:
+        if depth not in LAYOUTS:
+            raise ValueError(f"depth must be one of {', '.join(map(str, LAYOUTS))}; got {depth!r}")
+        block, counts = LAYOUTS[depth]
+        widths = [scaled(64 * 2**level, width) for level in range(4)]
+        norm_first = version == "2"
+        if isinstance(stem, str):
+            stem = _stem(stem, in_channels, widths[0], norm=not norm_first)
+        make = partial(block, shortcut=shortcut, version=version)
+        stages, channels = [], widths[0]
+        for level, (count, inner) in enumerate(zip(counts, widths, strict=True)):
+            stride = 1 if level == 0 else 2
+            stages.append(
+                residual_stage(make, channels, channels=inner, count=count, stride=stride)
+            )
+            channels = inner * block.expansion
+        super().__init__(
+            stem, stages, classifier(channels, num_classes, norm=norm_first), recompute=recompute
+        )
+        self.depth, self.version = depth, version
+        initialise(self, init, zero_gamma=zero_gamma)
+
+
+class CifarResNet(ResidualNet):
+    """The CIFAR-10 nets of section 4.2: images (B, C, H, W) -> class scores (B, classes).
+
+    A 3x3 convolution, three stages of n basic blocks with 16, 32 and 64 channels at strides 1, 2
+    and 4, global average pooling and a linear layer: 6n + 2 weighted layers.
+    depth: 6n + 2, the paper's being 20, 32, 44, 56, 110 and 1202 (which wants `recompute`).
+    residual: False gives the plain twin. shortcut, version, width, zero_gamma, init: as `ResNet`.
+    Raises ValueError for another depth, naming the nearest ones.
+
+    Example:
+        >>> net = CifarResNet(8, width=0.25)
+        >>> net(torch.randn(2, 3, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        depth: int = 20,
+        residual: bool = True,
+        *,
+        shortcut: ShortcutKind | ShortcutMaker = "A",
+        version: Version = "1",
+        width: float = 1.0,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        zero_gamma: bool = False,
+        init: Init = "fan_in",
+        recompute: bool = False,
+    ) -> None:
+        count = blocks_per_stage(depth)
+        accepted("version", version, Version)
+        widths = [scaled(base, width) for base in (16, 32, 64)]
+        norm_first = version == "2"
+        stem = _stem("cifar", in_channels, widths[0], norm=not norm_first)
+        make = partial(BasicBlock, shortcut=shortcut if residual else "none", version=version)
+        stages = [
+            residual_stage(make, previous, channels=inner, count=count, stride=stride)
+            for previous, inner, stride in zip(
+                [widths[0], *widths[:2]], widths, (1, 2, 2), strict=True
+            )
+        ]
+        head = classifier(widths[-1], num_classes, norm=norm_first)
+        super().__init__(stem, stages, head, recompute=recompute)
+        self.depth, self.version = depth, version
+        initialise(self, init, zero_gamma=zero_gamma)
+
+
+def blocks_per_stage(depth: int) -> int:
+    """n of depth = 6n + 2. Raises ValueError naming the nearest depths that have one."""
+    count, rest = divmod(depth - 2, 6)
+    if rest or count < 1:
+        below = 6 * max(count, 1) + 2
+        nearest = f"{below} or {below + 6}" if count >= 1 else f"{below}"
+        raise ValueError(f"depth must be 6n + 2; got {depth!r}, the nearest is {nearest}")
+    return count
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, rounded. Raises ValueError where nothing is left."""
+    result = round(channels * width)
+    if not math.isfinite(width) or result < 1:
+        raise ValueError(f"width must leave at least one of {channels} channels; got {width!r}")
+    return result
+
+
+def _stem(kind: str, in_channels: int, out_channels: int, *, norm: bool) -> nn.Module:
+    accepted("stem", kind, Literal["imagenet", "cifar"])
+    # Version 2 normalises inside its first block: its stem is the bare convolution.
+    conv = partial(
+        Conv,
+        norm=nn.BatchNorm2d if norm else None,
+        activation=relu if norm else None,
+    )
+    if kind == "cifar":
+        return conv(in_channels, out_channels)
+    return nn.Sequential(
+        conv(in_channels, out_channels, kernel_size=7, stride=2), nn.MaxPool2d(3, 2, padding=1)
+    )
+
+
+def classifier(channels: int, classes: int, *, norm: bool = False) -> nn.Sequential:
+    """Global average pooling and a linear layer `fc`; `norm` puts version 2's last one before."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if norm:
+        parts["norm"], parts["activation"] = nn.BatchNorm2d(channels), relu()
+    parts["pool"], parts["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    parts["fc"] = nn.Linear(channels, classes)
+    return nn.Sequential(parts)
+
+
+def initialise(net: ResidualNet, init: Init = "fan_in", *, zero_gamma: bool = False) -> None:
+    """He's normal initialisation (arXiv 1502.01852) of every convolution; N(0, 0.01^2) of `fc`.
+
+    Normalisations keep their scale 1 and shift 0, unless `zero_gamma` turns off the residuals.
+    """
+    accepted("init", init, Init)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode=init, nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
+    if zero_gamma:
+        for block in net.blocks().values():
+            if block.shortcut is None:
+                raise ValueError("zero_gamma needs shortcuts: a plain net would output zeros")
+            block.zero_residual()
+
+
+def channels_of(net: ResidualNet) -> tuple[int, ...]:
+    """The number of channels of each level that `features` returns."""
+    return tuple(cast(int, cast(nn.Sequential, stage)[-1].out_channels) for stage in net.stages)
+
+
+def classify(features: Tensor, net: ResidualNet) -> Tensor:
+    """The class scores (B, classes, H, W) of every position of the last features (B, C, H, W).
+
+    The linear layer as a 1x1 convolution; their mean over positions is what the net returns.
+    """
+    head = cast(nn.Sequential, net.head)
+    fc = cast(nn.Linear, head.fc)
+    if hasattr(head, "norm"):
+        features = head.activation(head.norm(features))  # type: ignore[operator]
+    return torch.einsum("bchw,kc->bkhw", features, fc.weight) + fc.bias[:, None, None]

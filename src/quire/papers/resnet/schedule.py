@@ -1,0 +1,103 @@
+"""The paper's learning-rate rules, as factors that are multiplied.
+
+The rules that depend on what was measured have `state_dict` and `load_state_dict`, so that a
+resumed run continues them; give them to the training loop's state.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+class WarmUp:
+    """A tenth of the rate until the training error is below 80 %, then all of it (section 4.2).
+
+    `factor` is 0.1 and later, for good, 1. `update(error)` takes each minibatch's error rate in
+    0..1; the training error is their exponential mean over about `window` minibatches, corrected
+    for its start. The paper's net needed about 400 iterations.
+
+    Example:
+        >>> warm_up = WarmUp(window=1)
+        >>> warm_up.update(0.9), warm_up.update(0.7), warm_up.update(0.9)
+        (0.1, 1.0, 1.0)
+    """
+
+    def __init__(self, *, factor: float = 0.1, below: float = 0.8, window: int = 100) -> None:
+        if window < 1:
+            raise ValueError(f"window must be at least 1 minibatch; got {window}")
+        self.low, self.below, self.decay = factor, below, 1 - 1 / window
+        self.weight = 0.0
+        self.total = 0.0
+        self.done = False
+
+    @property
+    def factor(self) -> float:
+        """What the learning rate is multiplied with now."""
+        return 1.0 if self.done else self.low
+
+    def update(self, error: float | torch.Tensor) -> float:
+        """Takes a minibatch's error rate, gives the factor for the next one."""
+        if not self.done:
+            self.total = self.decay * self.total + (1 - self.decay) * float(error)
+            self.weight = self.decay * self.weight + (1 - self.decay)
+            # A single lucky minibatch is no training error: wait for half a window.
+            ready = self.weight >= 0.4 or self.decay == 0
+            self.done = ready and self.total / self.weight < self.below
+        return self.factor
+
+    def state_dict(self) -> dict[str, float | bool]:
+        return {"weight": self.weight, "total": self.total, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, float | bool]) -> None:
+        self.weight, self.total = float(state["weight"]), float(state["total"])
+        self.done = bool(state["done"])
+
+
+class DivideOnPlateau:
+    """Divides the rate by 10 when the error stops falling (section 3.4).
+
+    `update(error)` after each evaluation: when the error has not come `margin` below its best in
+    more than `patience` evaluations in a row, `factor` is multiplied with `by`. The paper names
+    neither number.
+
+    Example:
+        >>> rule = DivideOnPlateau(patience=1)
+        >>> [rule.update(error) for error in (0.5, 0.4, 0.4, 0.4, 0.3)]
+        [1.0, 1.0, 1.0, 0.1, 0.1]
+    """
+
+    def __init__(self, *, patience: int = 5, margin: float = 0.0, by: float = 0.1) -> None:
+        if patience < 0 or not 0 < by < 1:
+            raise ValueError(f"patience must be >= 0 and 0 < by < 1; got {patience} and {by}")
+        self.patience, self.margin, self.by = patience, margin, by
+        self.best = float("inf")
+        self.waited = 0
+        self.factor = 1.0
+
+    def update(self, error: float) -> float:
+        """Takes the error of an evaluation, gives the factor from now on."""
+        if error < self.best - self.margin:
+            self.best, self.waited = error, 0
+        else:
+            self.waited += 1
+        if self.waited > self.patience:
+            self.factor, self.waited = self.factor * self.by, 0
+        return self.factor
+
+    def state_dict(self) -> dict[str, float | int]:
+        return {"best": self.best, "waited": self.waited, "factor": self.factor}
+
+    def load_state_dict(self, state: dict[str, float | int]) -> None:
+        self.best, self.factor = float(state["best"]), float(state["factor"])
+        self.waited = int(state["waited"])
+
+
+def divided_at(step: int, milestones: Sequence[float], *, by: float = 0.1) -> float:
+    """The factor `by` to the number of `milestones` (in steps) that have passed at `step`."""
+    return by ** sum(step >= milestone for milestone in milestones)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

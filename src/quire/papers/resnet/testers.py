@@ -1,0 +1,164 @@
+"""How a trained net is tested: ten crops, fully convolutional at several scales (section 3.4),
+exact statistics for batch normalisation, and normalisation folded into the convolutions.
+
+Legend: B batch, C channels, H and W height and width, K classes.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from quire.nn.residual import Conv, ResidualNet
+from quire.papers.resnet.resnet import classify
+
+
+def resize_shorter_side(images: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) -> the same images with their shorter side `size` pixels long (bilinear)."""
+    height, width = images.shape[-2:]
+    if min(height, width) == size:
+        return images
+    scale = size / min(height, width)
+    target = (max(size, round(height * scale)), max(size, round(width * scale)))
+    return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+
+
+def ten_crops(images: Tensor, size: int) -> Tensor:
+    """(B, C, H, W) -> (10, B, C, size, size): four corners, the centre, and all of them mirrored.
+
+    Raises ValueError where an image is smaller than the crop.
+    """
+    height, width = images.shape[-2:]
+    if not 1 <= size <= min(height, width):
+        raise ValueError(f"size must be in 1..{min(height, width)}, the shorter side; got {size}")
+    bottom, right = height - size, width - size
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2)]
+    crops = [images[..., top : top + size, left : left + size] for top, left in corners]
+    return torch.stack([*crops, *(crop.flip(-1) for crop in crops)])
+
+
+@torch.no_grad()
+def ten_crop_test(model: nn.Module, images: Tensor, *, size: int = 224) -> Tensor:
+    """Class probabilities (B, K), the mean over the ten crops of `images` (B, C, H, W)."""
+    return torch.stack([model(crop).softmax(-1) for crop in ten_crops(images, size)]).mean(0)
+
+
+@torch.no_grad()
+def fully_convolutional_test(
+    net: ResidualNet,
+    images: Tensor,
+    *,
+    scales: Sequence[int] = (224, 256, 384, 480, 640),
+    flip: bool = True,
+) -> Tensor:
+    """Class probabilities (B, K) of whole images (B, C, H, W), the mean over scales and mirroring.
+
+    At each scale (pixels of the shorter side) the linear layer slides over the last features as
+    a 1x1 convolution and its score map is averaged. Raises ValueError without a scale.
+    """
+    if not scales:
+        raise ValueError("scales must name at least one size in pixels; got none")
+    probabilities = []
+    for scale in scales:
+        view = resize_shorter_side(images, scale)
+        for mirrored in (view, view.flip(-1)) if flip else (view,):
+            score_map = classify(net.features(mirrored)[-1], net)
+            probabilities.append(score_map.mean((2, 3)).softmax(-1))
+    return torch.stack(probabilities).mean(0)
+
+
+class _Moments:
+    """Mean and variance of each channel over everything that was added, exactly.
+
+    Sums of squares about the running mean (Chan's update) in float64: no cancellation.
+    """
+
+    def __init__(self, channels: int, device: torch.device) -> None:
+        self.count = 0
+        self.mean = torch.zeros(channels, dtype=torch.float64, device=device)
+        self.squares = torch.zeros_like(self.mean)
+
+    def add(self, x: Tensor) -> None:
+        values = x.detach().double().movedim(1, 0).flatten(1)
+        count = values.shape[1]
+        mean = values.mean(1)
+        delta, total = mean - self.mean, self.count + count
+        self.squares += (values - mean[:, None]).square().sum(1)
+        self.squares += delta.square() * (self.count * count / total)
+        self.mean += delta * (count / total)
+        self.count = total
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Sets the running mean and variance of every batch normalisation to those of all `batches`.
+
+    The released models were made so: exact statistics over many images in place of a moving
+    average. Each batch is normalised by its own statistics meanwhile, as in training; the total
+    variance over batches is unbiased, as torch's own is. Returns the model, in its old mode.
+    Raises ValueError if there is no batch.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    moments: dict[int, _Moments] = {}
+
+    def observe(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
+        moments.setdefault(id(norm), _Moments(x.shape[1], x.device)).add(x)
+
+    handles = [norm.register_forward_pre_hook(observe) for norm in norms]
+    try:
+        with _batch_statistics_only(model, norms):
+            for batch in batches:
+                model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if norms and not moments:
+        raise ValueError("recalibrate needs at least one batch; got none")
+    for norm in norms:
+        if id(norm) in moments:
+            exact = moments[id(norm)]
+            cast(Tensor, norm.running_mean).copy_(exact.mean)
+            cast(Tensor, norm.running_var).copy_(exact.squares / max(exact.count - 1, 1))
+    return model
+
+
+@contextmanager
+def _batch_statistics_only(model: nn.Module, norms: list[_BatchNorm]) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, training in modes.items():
+            module.training = training
+
+
+@torch.no_grad()
+def fold(net: nn.Module) -> nn.Module:
+    """A copy for inference: each normalisation that follows a convolution becomes part of it.
+
+    The same outputs as `net.eval()` up to rounding, with fewer passes over memory. Normalisations
+    that stand before their convolution (version 2) stay. The copy is in evaluation mode.
+    """
+    folded = copy.deepcopy(net).eval()
+    for layer in folded.modules():
+        if isinstance(layer, Conv) and isinstance(layer.norm, nn.BatchNorm2d):
+            norm = layer.norm
+            mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            scale = norm.weight / torch.sqrt(variance + norm.eps)
+            bias = 0.0 if layer.conv.bias is None else layer.conv.bias
+            layer.conv.weight.mul_(scale[:, None, None, None])
+            layer.conv.bias = nn.Parameter(norm.bias + (bias - mean) * scale)
+            layer.norm = nn.Identity()
+    return folded
