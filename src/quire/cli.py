@@ -325,7 +325,7 @@ def _run_parser(config_class: type[Any], default: Any, preset: str) -> Callable[
     """A function whose signature tyro reads: the run's own options, then the config's fields."""
 
     def parsed(
-        config: tyro.conf.OmitArgPrefixes[Any] = default,
+        config: Any = default,
         preset: Literal["smoke", "laptop", "gpu", "paper"] = preset,  # type: ignore[assignment]
         seed: int = 0,
         device: str = "auto",
@@ -355,7 +355,7 @@ def _run_parser(config_class: type[Any], default: Any, preset: str) -> Callable[
             "checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "fresh": fresh,
         }, config  # fmt: skip
 
-    parsed.__annotations__["config"] = tyro.conf.OmitArgPrefixes[config_class]
+    parsed.__annotations__["config"] = Annotated[config_class, arg(name="")]  # type: ignore[valid-type]
     return parsed
 
 

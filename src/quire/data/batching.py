@@ -66,9 +66,10 @@ def random_crop_flip(images: Tensor, generator: torch.Generator, *, padding: int
             f"got shape {tuple(images.shape)} and padding {padding}"
         )
     count, channels, height, width = images.shape
-    draw = {"generator": generator, "device": generator.device}
-    top, left = torch.randint(2 * padding + 1, (2, count, 1), **draw).to(images.device)  # type: ignore[call-overload]
-    flip = torch.randint(2, (count, 1), **draw).bool().to(images.device)  # type: ignore[call-overload]
+    home = generator.device
+    offsets = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=home)
+    top, left = offsets.to(images.device)
+    flip = torch.randint(2, (count, 1), generator=generator, device=home).to(images.device) == 1
     rows = top + torch.arange(height, device=images.device)
     across = torch.arange(width, device=images.device)
     columns = left + torch.where(flip, across.flip(0), across)

@@ -1,7 +1,6 @@
 """The table of datasets: what each is, its licence, where it comes from, which files it needs."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -9,8 +8,8 @@ class Source:
     """One file of a dataset's official home.
 
     urls: the home first, then mirrors of the same bytes. checksum: "sha256:..." or "md5:..." of the
-    download as its publisher or a well-known library states it; None where nobody states one, then
-    the sha256 of the first download is recorded beside the files.
+    download as its publisher or a well-known library states it; None where nobody states one. The
+    sha256 of every unpacked file is recorded at the first download in any case.
     """
 
     urls: tuple[str, ...]
@@ -22,9 +21,8 @@ class Dataset:
     """A dataset.
 
     layouts: the sets of files under `<root>/<name>/`, any one of which is enough (a file may also
-    stand there compressed, with `.xz` after its name); none if a package holds the data.
-    unpack: how the downloaded files become the first layout. extras: extras of the package that
-    loading needs. note: what a reader of results must know.
+    stand there compressed, with `.xz` after its name); none if a package holds the data. extras:
+    extras of quire that loading needs. note: what a reader of results must know.
     """
 
     name: str
@@ -33,7 +31,6 @@ class Dataset:
     home: str
     sources: tuple[Source, ...] = ()
     layouts: tuple[tuple[str, ...], ...] = ()
-    unpack: Literal["none", "idx", "cifar", "babi"] = "none"
     extras: tuple[str, ...] = ()
     note: str = ""
 
@@ -77,7 +74,6 @@ DATASETS: dict[str, Dataset] = {
                 _babi_files("en-valid-10k/qa3_train.txt"),
                 _babi_files("en-valid/qa3_train.txt"),
             ),
-            unpack="babi",
             note="Where en-valid-10k/qa3_train is missing, task 3 is trained on its 1k version.",
         ),
         Dataset(
@@ -88,14 +84,13 @@ DATASETS: dict[str, Dataset] = {
             sources=(
                 Source(
                     urls=("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-                    checksum="sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9dddda3db29a59bca1dd",
+                    checksum="sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
                 ),
             ),
             layouts=(
                 (*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"),
                 ("train.parquet", "test.parquet"),
             ),
-            unpack="cifar",
             extras=("vision",),
             note="Parquet (extra vision) may hold a JPEG copy, whose pixels are lossy: then say so "
             "beside every accuracy. The binary files need no extra.",
@@ -119,7 +114,6 @@ DATASETS: dict[str, Dataset] = {
                 _fashion("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
             ),
             layouts=(("fashion_mnist.npz",),),
-            unpack="idx",
         ),
         Dataset(
             name="mnist",

@@ -3,10 +3,10 @@
 import hashlib
 import io
 import os
-import tempfile
-import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,9 @@ def _from_npz(name: str, root: Root) -> Split:
 def _read_split(name: str, path: Path, shape: tuple[int, int, int]) -> Split:
     keys = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             x_train, y_train, x_test, y_test = (archive[key] for key in keys)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{name}: {path} is not an npz file with {', '.join(keys)} ({error}); "
             "delete it and fetch it again"
@@ -127,7 +127,7 @@ def _from_parquet(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         import pyarrow
         import pyarrow.parquet
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise ImportError(
             "cifar10 from Parquet needs pyarrow and pillow: pip install 'quire[vision]'"
@@ -140,10 +140,10 @@ def _from_parquet(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
             with Image.open(io.BytesIO(item.as_py())) as picture:
                 image[row] = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
         return image, table["label"].to_numpy()
-    except (OSError, KeyError, ValueError, pyarrow.ArrowException, UnidentifiedImageError) as error:
+    except (OSError, LookupError, AttributeError, ValueError, pyarrow.ArrowException) as error:
         raise ValueError(
             f"cifar10: {path} is not Parquet with img.bytes (32x32 images) and label "
-            f"({str(error).splitlines()[0]})"
+            f"({' '.join(str(error).split())})"
         ) from error
 
 
@@ -164,8 +164,9 @@ def _decoded(files: list[Path]) -> Path | None:
 
 def _keep(split: Split, path: Path) -> None:
     """Writes the arrays beside `path` and moves them there, so that no reader sees half a file."""
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with unfinished.open("wb") as file:
             np.savez(
                 file,
                 x_train=split.train.image,
@@ -173,6 +174,6 @@ def _keep(split: Split, path: Path) -> None:
                 x_test=split.test.image,
                 y_test=split.test.label,
             )
-        os.replace(file.name, path)
+        os.replace(unfinished, path)
     except OSError:  # a full disk must not stop a run that has its arrays
-        Path(file.name).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)

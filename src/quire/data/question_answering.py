@@ -3,6 +3,7 @@
 N questions, F facts a story, W words a sentence. Word 0 is padding.
 """
 
+import logging
 import lzma
 import os
 import re
@@ -62,6 +63,10 @@ def babi(
     if max_facts < 1:
         raise ValueError(f"max_facts must be at least 1, got {max_facts}")
     paths = {path.name.removesuffix(".xz"): path for path in store.files("babi", root)}
+    if 3 in chosen and paths["qa3_train.txt"].parent.name == "en-valid":
+        logging.getLogger(__name__).warning(
+            "babi: task 3 is trained on its 1k version, en-valid-10k/qa3_train.txt is absent"
+        )
     table = SentenceTable()
     parts = {
         part: [
@@ -103,7 +108,7 @@ class SentenceTable:
         lookup = np.zeros((len(sentences) + 1, width), np.int64)
         for row, sentence in enumerate(sentences, start=1):
             lookup[row, : len(sentence)] = [index[word] for word in sentence]
-        facts = max(facts, *(len(example[1]) for part in parts.values() for example in part))
+        facts = max(facts, max(len(example[1]) for part in parts.values() for example in part))
         asked = {example[2] for part in parts.values() for example in part}
         told = {fact for part in parts.values() for example in part for fact in example[1]}
         question_width = max(len(sentences[number - 1]) for number in asked)
@@ -135,19 +140,24 @@ def _examples(
     """The questions of one file, each with the facts that stand before it in its story."""
     facts: list[int] = []
     try:
-        text = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-    except lzma.LZMAError as error:
-        raise ValueError(f"babi: {path} is not a whole xz file ({error})") from error
-    for position, line in enumerate(text.decode().splitlines(), start=1):
+        content = path.read_bytes()
+        text = (lzma.decompress(content) if path.suffix == ".xz" else content).decode()
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ValueError(f"babi: {path} is not a whole text file ({error})") from error
+    if "\t" not in text:
+        raise ValueError(f"babi: {path} holds no question")
+    for position, line in enumerate(text.splitlines(), start=1):
         identifier, _, rest = line.partition(" ")
-        if not identifier.isdigit() or not rest.strip():
+        sentence, *columns = rest.split("\t")
+        answer = columns[0].strip().lower() if columns else ""
+        if not identifier.isdigit() or not sentence.strip() or bool(columns) != bool(answer):
             raise ValueError(
-                f"babi: {path}, line {position}: expected a number and a sentence, got {line!r}"
+                f"babi: {path}, line {position}: expected a number, a sentence and, after a "
+                f"question, a tab and an answer, got {line!r}"
             )
         if identifier == "1":
             facts = []
-        sentence, tab, answer = rest.partition("\t")
-        if tab:
-            yield facts[-max_facts:], table.number(sentence), answer.split("\t")[0].strip().lower()
+        if answer:
+            yield facts[-max_facts:], table.number(sentence), answer
         else:
             facts.append(table.number(sentence))

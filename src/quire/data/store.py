@@ -1,10 +1,11 @@
 """Where datasets lie, whether they are whole, and how they get there."""
 
+import gzip
 import hashlib
 import os
-import shutil
 import tarfile
 import tempfile
+import zlib
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,29 +96,26 @@ def status(name: str, root: str | os.PathLike[str] | None = None) -> Status:
         relative = path.relative_to(where).as_posix()
         digest = sha256(path)
         if recorded.get(relative, digest) != digest:
-            detail = f"{path} changed since it was fetched: its sha256 is now {digest}"
+            detail = f"{path} changed since it was fetched: delete it and get {name} again"
             return Status(name, True, where, False, detail)
         note = known.get((relative, digest))
         notes.add(note or ("as fetched" if relative in recorded else ""))
     if "" in notes:
-        return Status(name, True, where, None, "no checksum is known for these files")
+        return Status(name, True, where, None, "not one of the versions with a known checksum")
     return Status(name, True, where, True, "; ".join(sorted(notes)))
 
 
 def check(name: str, root: str | os.PathLike[str] | None = None) -> Status:
-    """`status`, after loading the dataset, so that a file of the wrong form is found too.
+    """`status`, and loads the dataset if its checksums allow, so that a wrong form is found too.
 
-    Raises DataMissing if it is not here, ValueError if it cannot be read or its checksum differs.
+    Raises ValueError if the files are here and as recorded but cannot be read.
     """
     import quire.data
 
     result = status(name, root)
-    if result.checksum_ok is False:
-        raise ValueError(f"{result.detail}; delete it and fetch {name} again")
-    if result.where is not None and not result.present:
-        raise DataMissing(result.detail)
-    arguments = () if result.where is None else (result.where.parent,)
-    getattr(quire.data, name)(*arguments)
+    if result.present and result.checksum_ok is not False:
+        arguments = () if result.where is None else (result.where.parent,)
+        getattr(quire.data, name)(*arguments)
     return result
 
 
@@ -130,26 +128,14 @@ def get(name: str, root: str | os.PathLike[str] | None = None) -> Status:
     where = folder(name, root)
     if not entry.sources or _complete(entry, where) is not None:
         return status(name, root)
-    from quire.data.unpack import UNPACK
-
-    where.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=where, prefix=".fetch-") as scratch:
-        downloads = [_download(entry, source, Path(scratch), where) for source in entry.sources]
-        produced = Path(scratch) / "produced"
-        produced.mkdir()
-        try:
-            UNPACK[entry.unpack](downloads, produced)
-        except (OSError, EOFError, tarfile.TarError) as error:
-            raise ValueError(f"{name}: the download could not be unpacked: {error}") from error
-        made = sorted(path for path in produced.rglob("*") if path.is_file())
-        sums = {path.relative_to(produced).as_posix(): sha256(path) for path in made}
-        for path in made:
-            target = where / path.relative_to(produced)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
-    record = where / (RECORD + ".new")
-    record.write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
-    os.replace(record, where / RECORD)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        sums = _fetch(entry, where)
+        record = where / (RECORD + ".new")
+        record.write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
+        os.replace(record, where / RECORD)
+    except PermissionError as error:
+        raise DataMissing(f"{_missing(entry, where)}; that folder cannot be written") from error
     if _complete(entry, where) is None:
         raise _missing(entry, where)
     return status(name, root)
@@ -159,6 +145,30 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(entry: Dataset, where: Path) -> dict[str, str]:
+    """Downloads, unpacks beside the target, then moves: no reader sees half a file.
+
+    Gives the sha256 of each file that is now under `where`.
+    """
+    from quire.data.unpack import UNPACK
+
+    with tempfile.TemporaryDirectory(dir=where, prefix=".fetch-") as scratch:
+        downloads = [_download(entry, source, Path(scratch), where) for source in entry.sources]
+        produced = Path(scratch) / "produced"
+        produced.mkdir()
+        try:
+            UNPACK[entry.name](downloads, produced)
+        except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{entry.name}: the download is not an archive: {error}") from error
+        sums = {}
+        for path in sorted(path for path in produced.rglob("*") if path.is_file()):
+            relative = path.relative_to(produced)
+            sums[relative.as_posix()] = sha256(path)
+            (where / relative).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, where / relative)
+    return sums
 
 
 def _download(entry: Dataset, source: Source, scratch: Path, where: Path) -> Path:
@@ -171,18 +181,21 @@ def _download(entry: Dataset, source: Source, scratch: Path, where: Path) -> Pat
     for url in source.urls:
         try:
             return Path(pooch.retrieve(url, source.checksum, fname=file, path=scratch))
+        except (OSError, requests.RequestException) as error:
+            failures.append(f"{url} ({type(error).__name__})")
         except ValueError as error:
             raise ValueError(
                 f"{entry.name}: {url} does not have the checksum {source.checksum}; "
                 "nothing was kept"
             ) from error
-        except (OSError, requests.RequestException) as error:
-            failures.append(f"{url} ({type(error).__name__})")
     raise DataMissing(f"{_missing(entry, where)}; tried {', '.join(failures)}")
 
 
 def _missing(entry: Dataset, where: Path) -> DataMissing:
-    absent = [file for file in entry.layouts[0] if locate(where / file) is None]
+    absent = min(
+        ([file for file in layout if locate(where / file) is None] for layout in entry.layouts),
+        key=len,
+    )
     what = absent[0] if len(absent) == 1 else f"{absent[0]} and {len(absent) - 1} more files"
     sources = " ".join(source.urls[0] for source in entry.sources[:1])
     return DataMissing(
@@ -216,9 +229,3 @@ def _record(where: Path) -> dict[str, str]:
         return {}
     lines = (where / RECORD).read_text().splitlines()
     return {path: digest for digest, path in (line.split(maxsplit=1) for line in lines)}
-
-
-def remove_partial(where: Path) -> None:
-    """Deletes what an interrupted download left behind."""
-    for leftover in where.glob(".fetch-*"):
-        shutil.rmtree(leftover, ignore_errors=True)

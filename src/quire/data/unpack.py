@@ -1,7 +1,9 @@
 """How downloads become the files that the loaders read."""
 
 import gzip
+import math
 import shutil
+import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,20 +36,21 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     with gzip.open(path) as file:
         content = file.read()
-    dimensions = content[3] if len(content) >= 4 else 0
-    start = 4 + 4 * dimensions
-    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
-    if content[:3] != b"\0\0\x08" or len(content) - start != np.prod(shape):
-        raise ValueError(f"{path.name} is not an IDX file of bytes")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    # Two zero bytes, 8 for unsigned bytes, the number of dimensions, then each as 32 bits.
+    dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    if dimensions and len(content) > 4 + 4 * dimensions:
+        shape = struct.unpack_from(f">{dimensions}I", content, 4)
+        pixels = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+        if pixels.size == math.prod(shape):
+            return pixels.reshape(shape)
+    raise ValueError(f"{path.name} is not an IDX file of bytes")
 
 
-def _keep(downloads: list[Path], target: Path) -> None:
-    for path in downloads:
-        shutil.move(path, target / path.name)
+def _mnist(downloads: list[Path], target: Path) -> None:
+    shutil.move(downloads[0], target / "mnist.npz")
 
 
-def _idx(downloads: list[Path], target: Path) -> None:
+def _fashion_mnist(downloads: list[Path], target: Path) -> None:
     x_train, y_train, x_test, y_test = (read_idx(path) for path in downloads)
     np.savez_compressed(
         target / "fashion_mnist.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test
@@ -75,8 +78,9 @@ def _babi(downloads: list[Path], target: Path) -> None:
 
 
 UNPACK: dict[str, Callable[[list[Path], Path], None]] = {
-    "none": _keep,
-    "idx": _idx,
-    "cifar": _cifar,
     "babi": _babi,
+    "cifar10": _cifar,
+    "fashion_mnist": _fashion_mnist,
+    "mnist": _mnist,
 }
+"""Dataset -> function of the downloads, in the table's order, and the folder to fill."""

@@ -75,7 +75,8 @@ def _fingerprint(blob: bytes) -> str:
 
 def random_state() -> dict[str, Any]:
     """The state of every global random generator, in types that load with `weights_only`."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # type: ignore[misc]
+    state: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, gauss = state
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),

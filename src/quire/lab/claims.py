@@ -8,7 +8,8 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 Verdict = Literal["holds", "fails", "undecided", "one seed", "not run"]
 Results = Mapping[str, Mapping[int, Mapping[str, float]]]
@@ -61,12 +62,10 @@ class Check:
 
         Raises `KeyError` with ``arm.metric`` where a run did not report the metric.
         """
-        values = {}
         for arm, metric in self.names:
             if metric not in metrics[arm]:
                 raise KeyError(f"{arm}.{metric}")
-            values.setdefault(arm, _Arm())[metric] = metrics[arm][metric]
-        evaluator = _evaluator(values)
+        evaluator = _evaluator({arm: SimpleNamespace(**metrics[arm]) for arm in self.arms})
         return float(evaluator.eval(self.left)), float(evaluator.eval(self.right))
 
     def holds(self, left: float, right: float) -> bool:
@@ -77,14 +76,10 @@ class Check:
         }[self.operator]  # fmt: skip
 
 
-class _Arm(dict[str, float]):
-    """Metrics of an arm: simpleeval reads ``arm.metric`` as an item of a mapping."""
-
-
-def _evaluator(names: Mapping[str, _Arm]):  # type: ignore[no-untyped-def]
+def _evaluator(names: dict[str, SimpleNamespace]) -> Any:
     from simpleeval import SimpleEval
 
-    return SimpleEval(names=dict(names), functions=FUNCTIONS)
+    return SimpleEval(names=names, functions=FUNCTIONS)
 
 
 def _names(tree: ast.expr, text: str) -> set[tuple[str, str]]:

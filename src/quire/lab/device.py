@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """"auto" as bfloat16 where the device computes it natively, else float32."""
+    """ "auto" as bfloat16 where the device computes it natively, else float32."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -70,7 +70,9 @@ def git_revision() -> str | None:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
+        return git("rev-parse", "--short=12", "HEAD") + (
+            "+" if git("status", "--porcelain") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -43,7 +43,7 @@ def digest_of(module: str, name: str) -> str:
             waiting += source.reached(node)
         elif place[1] in source.imports:
             waiting.append(source.imports[place[1]])
-        elif _module(f"{place[0]}.{place[1]}"):
+        elif place[1] and _module(f"{place[0]}.{place[1]}"):
             waiting.append((f"{place[0]}.{place[1]}", ""))
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:12]
 

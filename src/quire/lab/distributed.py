@@ -99,12 +99,18 @@ def mean(value: float, device: torch.device) -> float:
     return _reduced(value, device, dist.ReduceOp.SUM) / dist.get_world_size() if is_on() else value
 
 
-def any_true(value: bool) -> bool:
-    """Whether `value` is true in any process: they must agree on when to stop."""
+def agree(step: int, stop: bool, late: bool) -> tuple[bool, bool]:
+    """Whether any process was asked to stop, and whether any finds a checkpoint due.
+
+    Processes must act on both at the same step; they confer every tenth only, since it waits.
+    """
     if not is_on():
-        return value
-    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-    return _reduced(float(value), device, dist.ReduceOp.MAX) > 0
+        return stop, late
+    if step % 10 != 9:
+        return False, False
+    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+    level = _reduced(2.0 if stop else float(late), device, dist.ReduceOp.MAX)
+    return level == 2.0, level == 1.0
 
 
 def barrier() -> None:

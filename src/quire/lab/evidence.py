@@ -18,8 +18,6 @@ from quire.lab.errors import UserError
 from quire.lab.files import write_atomically
 from quire.lab.papers import Preset, first_fault
 
-SCHEMA = 1
-
 
 class Record(BaseModel):
     """A frozen table of an evidence file."""
@@ -69,7 +67,7 @@ class ClaimRecord(Record):
 class Evidence(Record):
     """All that one machine measured for one experiment at one preset."""
 
-    format: Literal[1] = SCHEMA
+    format: Literal[1] = 1
     paper: str
     experiment: str
     preset: Preset
@@ -136,7 +134,9 @@ _RANK = {"paper": 3, "gpu": 2, "laptop": 1, "smoke": 0}
 _WEIGHT = {"holds": 2, "fails": 2, "undecided": 1, "one seed": 1, "not run": 0}
 
 
-def best_verdicts(evidence: Iterable[Evidence], paper: str) -> dict[str, tuple[ClaimRecord, Evidence]]:
+def best_verdicts(
+    evidence: Iterable[Evidence], paper: str
+) -> dict[str, tuple[ClaimRecord, Evidence]]:
     """For each claim of `paper` its most telling verdict: a decided one before an open one, then
     the larger preset, then the newer date."""
     best: dict[str, tuple[tuple[int, int, str], ClaimRecord, Evidence]] = {}

@@ -41,17 +41,11 @@ class Journal:
         self._lines.clear()
 
     def rewind(self, loop: str, step: int) -> None:
-        """Forget lines of `loop` from `step` on, those of the loops after it, and torn ones."""
+        """Forget lines of `loop` from `step` on, and torn ones."""
         if not (self._writes and self.path.exists()):
             return
-        kept, others_after = [], False
-        for row in read_journal(self.path):
-            if row["loop"] == loop:
-                others_after = True
-                if row["step"] < step:
-                    kept.append(row)
-            elif not others_after:
-                kept.append(row)
+        rows = read_journal(self.path)
+        kept = [row for row in rows if row["loop"] != loop or row["step"] < step]
         text = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in kept)
         write_atomically(self.path, text.encode())
 

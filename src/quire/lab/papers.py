@@ -9,7 +9,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from quire.lab.claims import Check
 from quire.lab.errors import UserError, unknown
@@ -20,7 +27,7 @@ PRESETS: tuple[Preset, ...] = ("smoke", "laptop", "gpu", "paper")
 
 
 class Record(BaseModel):
-    """A frozen table of `paper.toml`; a key that is not a field is an error, so is an empty text."""
+    """A frozen table of `paper.toml`; an unknown key is an error, and so is an empty text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_min_length=1)
 
@@ -185,7 +192,7 @@ def paper_folders() -> dict[str, Path]:
     """Folders of all papers by name: those that hold a `paper.toml`, in Quire or QUIRE_PAPERS."""
     import quire.papers
 
-    found = {}
+    found: dict[str, Path] = {}
     for root in quire.papers.__path__:
         for path in sorted(Path(root).glob("*/paper.toml")):
             found.setdefault(path.parent.name, path.parent)

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a plain line now and then elsewhere, nothing in workers."""
+"""How far a run is: a bar on a terminal, plain lines elsewhere, nothing in workers."""
 
 import sys
 import time

@@ -127,26 +127,25 @@ class Run:
         store = Checkpoints(self.directory / "checkpoint" / name, self.note)
         begin, done = self._resume(store, parts, name)
         every = max(1, total // 500)
+        self.step = begin - 1
         saved, self._stop_after_step, self.in_loop = time.monotonic(), False, True
         try:
-            for step in range(total) if done else range(begin, total):
-                if done:
-                    break
+            for step in () if done else range(begin, total):
                 self.step = step
                 self._record = step % every == 0 or step == total - 1
                 yield step if batch_at is None else self._fetch(batch_at, step)
                 self._write_record(name, step, total)
-                stop = self._stop_after_step or distributed.any_true(bool(self._interrupted))
+                ended = self._stop_after_step or step == total - 1
                 late = time.monotonic() - saved > self._checkpoint_seconds
-                if stop or step == total - 1 or distributed.any_true(late):
-                    ended = self._stop_after_step or step == total - 1
+                stop, late = distributed.agree(step, bool(self._interrupted), late)
+                if ended or stop or late:
                     self._save(store, parts, step + 1, done=ended)
                     saved = time.monotonic()
-                    if self._interrupted and not ended:
-                        raise Interrupted(f"{self._interrupted} at step {step + 1} of {total}; "
-                                          "the same command resumes it")  # fmt: skip
-                if self._stop_after_step:
+                if ended:
                     break
+                if stop:
+                    raise Interrupted(f"{self._interrupted or 'interrupted'} at step {step + 1} "
+                                      f"of {total}; the same command resumes it")  # fmt: skip
         finally:
             self.in_loop = False
             self._progress.end(name)

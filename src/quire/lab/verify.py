@@ -94,9 +94,7 @@ def check_data(experiment: Experiment, options: Options) -> None:
             raise MissingError(f"dataset {name} is not here; get it with: quire data get {name}")
 
 
-def collect(
-    paper: Paper, experiment: str, preset: Preset, outcomes: Sequence[Outcome]
-) -> Evidence:
+def collect(paper: Paper, experiment: str, preset: Preset, outcomes: Sequence[Outcome]) -> Evidence:
     """The evidence that finished runs of one experiment give."""
     results: dict[str, dict[int, dict[str, float]]] = {}
     for outcome in outcomes:
@@ -116,9 +114,7 @@ def collect(
     )  # fmt: skip
 
 
-def _decision(
-    claim: Claim, preset: Preset, results: Any, outcomes: Sequence[Outcome]
-) -> Decision:
+def _decision(claim: Claim, preset: Preset, results: Any, outcomes: Sequence[Outcome]) -> Decision:
     if preset not in claim.at:
         return Decision("not run", reason=f"decided at {', '.join(claim.at)}")
     check = Check.parse(claim.check)

@@ -4,6 +4,7 @@ B batch, H heads, Tq queries, Tk keys.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,8 @@ from torch import Tensor
 class Mask(ABC):
     """A rule that says whether a query may attend to a key.
 
-    A new mask needs `allows` only. `mask.allows` has the signature of flex_attention's `mask_mod`,
-    so `create_block_mask(mask.allows, ...)` works as it is; `dense` is the slow form of the same.
+    A new mask needs `allows` only. `dense` lists every pair; `mask_mod` is the form that torch's
+    flex_attention takes: `create_block_mask(mask.mask_mod, ...)`.
     """
 
     @abstractmethod
@@ -44,6 +45,11 @@ class Mask(ABC):
         )
         allowed = allowed[(None,) * (4 - allowed.ndim)]
         return allowed.expand(-1, -1, queries, keys)
+
+    @property
+    def mask_mod(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+        """`allows` as a plain function: flex_attention counts arguments, `self` would be one."""
+        return lambda batch, head, query, key: self.allows(batch, head, query, key)
 
     def __and__(self, other: "Mask") -> "Mask":
         return Both(self, other)

@@ -180,7 +180,13 @@ def _draw(axes: "Axes", arm: str, stroke: Stroke, x: Any, bands: Sequence[Any]) 
 
 def _scale(axes: "Axes", summaries: Iterable[tuple[Any, ...]], *, steps: bool) -> None:
     """A logarithmic axis where positive values span orders of magnitude, and short tick labels."""
-    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import (
+        EngFormatter,
+        FuncFormatter,
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+    )
 
     lows = [float(low.min()) for _, _, low, _ in summaries]
     highs = [float(high.max()) for _, _, _, high in summaries]
@@ -190,6 +196,7 @@ def _scale(axes: "Axes", summaries: Iterable[tuple[Any, ...]], *, steps: bool) -
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     if steps:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

@@ -30,7 +30,6 @@ from quire.report.model import (
 from quire.report.numbers import count, mean_and_std, number, seconds
 from quire.report.run_figures import RunFigure, run_figures
 from quire.report.svg import inline_svg
-from quire.report.tables import SYMBOLS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -172,8 +171,7 @@ def _section(
     known = strokes(groups)
     found = run_figures(runs, paper, name) if runs is not None else {}
     measured = [
-        _measured(item, experiment, known, stale)
-        for item in of_experiment(evidence, paper, name)
+        _measured(item, experiment, known, stale) for item in of_experiment(evidence, paper, name)
     ]
     return Section(
         name=name,
@@ -188,9 +186,7 @@ def _section(
     )
 
 
-def _measured(
-    evidence: Evidence, experiment: Experiment, known: Strokes, stale: Stale
-) -> Measured:
+def _measured(evidence: Evidence, experiment: Experiment, known: Strokes, stale: Stale) -> Measured:
     from markupsafe import Markup
 
     key = slug(f"{evidence.experiment}-{evidence.preset}-{evidence.machine}")
@@ -200,16 +196,14 @@ def _measured(
         ("against step", curves(evidence, known=known, titled=False)),
         ("", series(evidence, known=known, titled=False)),
     ):
-        for number_, (name, figure) in enumerate(drawn.items()):
+        for place, (name, figure) in enumerate(drawn.items()):
             caption = f"{name} {kind}".strip()
             label = f"{caption}: {', '.join(arm_names(evidence, experiment.arms))}"
-            prefix = f"{key}-{'curve' if kind else 'series'}{number_}"
+            prefix = f"{key}-{'curve' if kind else 'series'}{place}"
             figures.append((caption, Markup(inline_svg(figure, prefix=prefix, label=label))))
     reported = {name for result in results for name in result.metrics}
     metrics = {name: text for name, text in experiment.metrics.items() if name in reported}
-    return Measured(
-        evidence, experiment, key, stale(evidence), results, metrics, figures
-    )
+    return Measured(evidence, experiment, key, stale(evidence), results, metrics, figures)
 
 
 def _copy(figure: RunFigure, paper: Paper, experiment: str, out: Path) -> str:
@@ -239,10 +233,14 @@ def _templates() -> "Environment":
         "prose": _prose,
         "setting": _setting,
         "css": lambda outcome: outcome.replace(" ", "-"),
-        "symbol": SYMBOLS.__getitem__,
         "dashes": lambda stroke: " ".join(f"{2 * length:g}" for length in stroke.dashes),
     }
-    environment.globals |= {"outcomes": OUTCOMES, "count": count, "repository": _repository}
+    environment.globals |= {
+        "outcomes": OUTCOMES,
+        "count": count,
+        "repository": _repository,
+        "verb": lambda outcome, amount: outcome.removesuffix("s") if amount != 1 else outcome,
+    }
     return environment
 
 

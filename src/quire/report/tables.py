@@ -18,8 +18,6 @@ from quire.report.model import (
 )
 from quire.report.numbers import count, mean_and_std, number
 
-SYMBOLS = {"<": "<", "<=": "≤", ">": ">", ">=": "≥", "==": "="}  # noqa: RUF001
-
 
 def papers_markdown(papers: Iterable[Paper], evidence: Iterable[Evidence]) -> str:
     """One row a paper: its card, year, family, summary, and how many claims hold, fail, …"""
@@ -36,7 +34,10 @@ def papers_markdown(papers: Iterable[Paper], evidence: Iterable[Evidence]) -> st
 
 
 def claims_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
-    """One row a claim: sentence and source, verdict, measured, the paper's number, preset."""
+    """One row a claim: sentence, source and check, verdict, measured, the paper's number, preset.
+
+    Measured is the check's left side against its right, then the 95 % interval of left - right.
+    """
     rows = []
     for item in judge(paper, evidence):
         where = ""
@@ -45,7 +46,7 @@ def claims_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
             where += f", {count(item.record.seeds, 'seed')}" if item.record.seeds else ""
         rows.append(
             [
-                f"{plain(item.claim.says)} ({plain(item.claim.source)})",
+                f"{plain(item.claim.says)} ({plain(item.claim.source)}): `{item.claim.check}`",
                 plain(verdict_text(item)),
                 plain(measured_text(item)),
                 plain(item.claim.paper or ""),
@@ -56,7 +57,7 @@ def claims_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
 
 
 def results_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
-    """The generated block of a paper's card: its claims, then each experiment's arms × metrics."""  # noqa: RUF002
+    """The generated block of a paper's card: its claims, then each experiment's arms × metrics."""
     evidence = [item for item in evidence if item.paper == paper.name]
     blocks = [claims_markdown(paper, evidence)]
     if not evidence:
@@ -95,13 +96,11 @@ def provenance(evidence: Evidence) -> str:
 def verdict_text(item: Judged) -> str:
     """The verdict in words, with the reason where it needs one."""
     text: str = item.record.verdict
-    if item.outcome in ("holds", "fails") and not item.expected:
-        text += f", though expected to be otherwise: {item.claim.reason}" if item.claim.reason else ""
-    elif item.outcome == "fails":
-        text += f", as expected: {item.claim.reason}"
-    elif item.record.reason:
-        text += f" ({item.record.reason})"
-    return text
+    if item.claim.expected == "fails" and item.outcome == "fails":
+        return f"{text}, as expected: {item.claim.reason}"
+    if item.claim.expected == "fails" and item.outcome == "holds":
+        return f"{text}, though it was expected to fail: {item.claim.reason}"
+    return f"{text} ({item.record.reason})" if item.record.reason else text
 
 
 def measured_text(item: Judged) -> str:
@@ -109,8 +108,8 @@ def measured_text(item: Judged) -> str:
     record = item.record
     if record.left is None and record.right is None:
         return ""
-    text = f"{number(record.left)} {SYMBOLS[item.check.operator]} {number(record.right)}"
-    if record.interval is not None:
+    text = f"{number(record.left)} vs {number(record.right)}"
+    if record.interval is not None and item.claim.kind != "identity":
         low, high = record.interval
         text += f"; difference {number(low)} to {number(high)}"
     if item.claim.kind == "number" and item.values:

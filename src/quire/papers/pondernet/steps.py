@@ -83,39 +83,45 @@ class GRUStep(nn.Module):
 
 
 class HopStep(nn.Module):
-    """A step that can follow a map by one hop and count one down, and nothing more.
+    """A step that can follow a map by one hop while it counts, and nothing more.
 
-    The input `(B, elements + hops)` is a one-hot start and a one-hot count. The state holds a distribution
-    over elements and one over counts; each step multiplies both by a learned matrix. An answer that is k
-    hops away therefore needs k steps: difficulty is exact.
+    The input `(B, elements + hops)` is a one-hot start and a one-hot count. A distribution over elements
+    is multiplied by one learned matrix a step and by nothing else, so that an answer k hops away needs k
+    steps: difficulty is exact. A small recurrent counter reads the count and gives the halt logit.
 
     Example:
         >>> import torch
         >>> step = HopStep(8, 4)
-        >>> x = torch.rand(3, 12)
-        >>> prediction, state, halt_logit = step(x, step.initial_state(x))
+        >>> context = step.prepare(torch.rand(3, 12))
+        >>> prediction, state, halt_logit = step(context, step.initial_state(context))
         >>> prediction.shape, halt_logit.shape
         (torch.Size([3, 8]), torch.Size([3]))
     """
 
-    def __init__(self, elements: int, hops: int) -> None:
+    def __init__(self, elements: int, hops: int, *, counter: int = 32) -> None:
         super().__init__()
-        self.sizes = (elements, hops)
+        self.elements = elements
         self.hop = nn.Linear(elements, elements, bias=False)
-        self.count = nn.Linear(hops, hops, bias=False)
-        self.halt = nn.Linear(hops, 1)
+        self.read_count = nn.Linear(hops, counter)
+        self.count = nn.Linear(counter, counter)
+        self.halt = nn.Linear(counter, 1)
 
-    def initial_state(self, context: Tensor) -> Tensor:
-        """The input itself."""
-        return context
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The start as it is, `(B, elements)`, and the projected count, `(B, counter)`."""
+        return x[:, : self.elements], self.read_count(x[:, self.elements :])
 
-    def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One hop. The context is not read again: only the state knows what is left to do."""
-        position, count = state.split(self.sizes, dim=1)
+    def initial_state(self, context: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """The start and an empty counter. The start is not read again."""
+        return context[0], torch.zeros_like(context[1])
+
+    def forward(
+        self, context: tuple[Tensor, Tensor], state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+        """One hop and one tick."""
+        position, counter = state
         prediction = self.hop(position)
-        halt_logit = self.halt(count).squeeze(1)
-        state = torch.cat([prediction.softmax(1), self.count(count).softmax(1)], 1)
-        return prediction, state, halt_logit
+        counter = torch.tanh(context[1] + self.count(counter))
+        return prediction, (prediction.softmax(1), counter), self.halt(counter).squeeze(1)
 
 
 class DigitStep(nn.Module):

@@ -131,8 +131,8 @@ class PatchEmbedding(nn.Module):
 class StoryEmbedding(nn.Module):
     """Stories as one token a sentence: words weighted by learned positions and summed; question first.
 
-    The input is (sentences `(B, S, W)`, question `(B, W)`), word numbers with 0 for nothing; the most
-    recent sentence stands first, and each place has a learned code.
+    The input is (sentences `(B, S, W)`, question `(B, W')`), word numbers with 0 for nothing, oldest
+    sentence first. Every sentence gets a learned code of its age (the newest has age one).
 
     Example:
         >>> import torch
@@ -147,14 +147,21 @@ class StoryEmbedding(nn.Module):
         super().__init__()
         self.words = nn.Embedding(vocabulary, dim, padding_idx=0)
         self.places = nn.Parameter(1 + 0.1 * torch.randn(words, dim))
-        self.order = nn.Parameter(0.1 * torch.randn(sentences + 1, dim))
+        self.ages = nn.Parameter(0.1 * torch.randn(sentences + 1, dim))
 
     def forward(self, story: tuple[Tensor, Tensor]) -> Tokens:
         """Embed; an empty sentence is padding."""
         sentences, question = story
-        words = torch.cat([question.unsqueeze(1), sentences], 1)
-        tokens = torch.einsum("bswd,wd->bsd", self.words(words), self.places[: words.shape[2]])
-        return tokens + self.order[: words.shape[1]], words.any(2)
+        valid = sentences.any(2)
+        age = valid.flip(1).cumsum(1).flip(1)
+        told = self._sum(sentences) + self.ages[age]
+        asked = self._sum(question) + self.ages[0]
+        asked_valid = torch.ones_like(valid[:, :1])
+        return torch.cat([asked.unsqueeze(1), told], 1), torch.cat([asked_valid, valid], 1)
+
+    def _sum(self, words: Tensor) -> Tensor:
+        """`(..., W)` word numbers -> `(..., D)`."""
+        return torch.einsum("...wd,wd->...d", self.words(words), self.places[: words.shape[-1]])
 
 
 class PairEmbedding(nn.Module):

@@ -182,16 +182,16 @@ def classifier(channels: int, classes: int, *, norm: bool = False) -> nn.Sequent
 
 
 def initialise(net: ResidualNet, init: Init = "fan_in", *, zero_gamma: bool = False) -> None:
-    """He's normal initialisation (arXiv 1502.01852) of every convolution; N(0, 0.01^2) of `fc`.
+    """He's normal initialisation (arXiv 1502.01852) of every convolution; `fc` keeps torch's own.
 
     Normalisations keep their scale 1 and shift 0, unless `zero_gamma` turns off the residuals.
+    Raises ValueError for `zero_gamma` on a plain net.
     """
     accepted("init", init, Init)
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=init, nonlinearity="relu")
         elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
             nn.init.zeros_(module.bias)
     if zero_gamma:
         for block in net.blocks().values():

@@ -101,3 +101,19 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Sets the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def parameter_groups(
+    model: torch.nn.Module, weight_decay: float, *, norm: bool = True
+) -> list[dict[str, object]]:
+    """Parameter groups for an optimizer: with `norm` everything decays, as in the paper.
+
+    Without it only the weights of convolutions and linear layers do: no scale, shift or bias.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if norm:
+        return [{"params": parameters, "weight_decay": weight_decay}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

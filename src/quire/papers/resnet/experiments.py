@@ -1,0 +1,445 @@
+"""The experiments: what was run for the claims in paper.toml."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from quire import data
+from quire.lab import Config, Metrics, Run
+from quire.nn.residual import Bottleneck, Conv, ResidualNet, ShortcutKind, Version
+from quire.papers.resnet.analysis import (
+    count_macs,
+    count_parameters,
+    deletable,
+    deleted,
+    gradient_norms,
+    layer_responses,
+)
+from quire.papers.resnet.detection import C4Detector, detection_loss
+from quire.papers.resnet.regions import Regions, mean_average_precision, regions_of
+from quire.papers.resnet.resnet import CifarResNet, ResNet
+from quire.papers.resnet.scenes import SHAPES, draw
+from quire.papers.resnet.schedule import WarmUp, divided_at, parameter_groups, set_rate
+
+
+class Rows(NamedTuple):
+    """Which images make a minibatch: their row numbers (B,)."""
+
+    row: NDArray[np.int64]
+
+
+class Training(Config):
+    """A CIFAR net and how it is trained (section 4.2); a step is a minibatch."""
+
+    depth: PositiveInt = 20
+    """Weighted layers, 6n + 2."""
+    residual: bool = True
+    """False trains the plain twin, without shortcuts."""
+    shortcut: ShortcutKind = "A"
+    """Shortcuts where the shape changes: A pads with zeros, B projects, C projects everywhere."""
+    version: Literal["1", "2"] = "1"
+    """1 is the paper's block, 2 activates before each convolution."""
+    width: PositiveFloat = 1.0
+    """Factor on the channels 16, 32, 64."""
+    steps: PositiveInt = 64_000
+    """Minibatches to train on; the rate is divided by 10 after a half and three quarters."""
+    batch_size: PositiveInt = 128
+    """Images a minibatch."""
+    lr: PositiveFloat = 0.1
+    """Learning rate at the start."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """Factor of the squared weights' penalty."""
+    decay_norm: bool = True
+    """Whether scales, shifts and biases decay too, as in the paper."""
+    warm_up: bool = False
+    """Starts at a tenth of the rate until the training error is below 80 % (110 layers)."""
+    recompute: bool = False
+    """Activation checkpointing: less memory, a third more time (1202 layers)."""
+
+
+class DigitsTraining(Training):
+    """Plain and residual nets on scikit-learn's 8x8 digits; nothing is downloaded."""
+
+    width: PositiveFloat = 0.5
+    """Factor on the channels 16, 32, 64."""
+    steps: PositiveInt = 60
+    """Minibatches to train on; ten are an epoch."""
+    batch_size: PositiveInt = 100
+    """Images a minibatch."""
+
+
+def digits(config: DigitsTraining, run: Run) -> Metrics:
+    """Degradation and its cure, in seconds: the rate stays as it is, six epochs."""
+    images = prepare(data.digits())
+    net = train(config, run, images, milestones=())
+    return outcome(net, images, run)
+
+
+class Cifar10Training(Training):
+    """Plain and residual nets of 6n + 2 layers on CIFAR-10 (section 4.2, Table 6, Figure 6)."""
+
+    examples: PositiveInt = 50_000
+    """Training images to use, the first ones."""
+    holdout: NonNegativeInt = 0
+    """Of these, the last ones kept away from training and tested on in place of the test set."""
+
+
+def cifar10(config: Cifar10Training, run: Run) -> Metrics:
+    """The paper's augmentation (pad 4, crop, mirror), per-pixel mean and schedule."""
+    train_part, test_part = data.cifar10(run.data)
+    train_part = data.Images(*(array[: config.examples] for array in train_part))
+    if config.holdout:
+        if config.holdout >= len(train_part.label):
+            raise ValueError(
+                f"holdout must leave images to train on; got {config.holdout} "
+                f"of {len(train_part.label)}"
+            )
+        test_part = data.Images(*(array[-config.holdout :] for array in train_part))
+        train_part = data.Images(*(array[: -config.holdout] for array in train_part))
+    images = prepare(data.Split(train_part, test_part))
+    net = train(config, run, images, augment=data.random_crop_flip)
+    return outcome(net, images, run)
+
+
+class ResponseTraining(DigitsTraining):
+    """Strength of the layers' responses of trained nets (Figure 7), and of single blocks."""
+
+    dataset: Literal["digits", "cifar10"] = "digits"
+    """What the nets are trained on; the paper's is cifar10."""
+    delete: bool = True
+    """Also test the net without each block in turn (Veit et al., 2016)."""
+
+
+def responses(config: ResponseTraining, run: Run) -> Metrics:
+    """Standard deviation of each 3x3 convolution's output, and the error without each block."""
+    on_cifar = config.dataset == "cifar10"
+    images = prepare(data.cifar10(run.data) if on_cifar else data.digits())
+    augment = data.random_crop_flip if on_cifar else None
+    net = train(config, run, images, augment=augment, milestones=(0.5, 0.75) if on_cifar else ())
+    centred = on_device(images, run)
+    deviation = list(layer_responses(net, centred.test.split(500)).values())
+    order = range(1, len(deviation) + 1)
+    run.series("responses", order, deviation, x_label="layer", y_label="std of the response")
+    run.series(
+        "responses_sorted",
+        order,
+        sorted(deviation, reverse=True),
+        x_label="layer, sorted by magnitude",
+        y_label="std of the response",
+    )
+    metrics = outcome(net, images, run)
+    metrics |= {"mean_std": float(np.mean(deviation)), "max_std": max(deviation)}
+    if config.delete:
+        names = deletable(net)
+        errors = []
+        for name in names:
+            with deleted(net, name):
+                errors.append(evaluate(net, centred.test, centred.test_label, run)[1])
+        run.series(
+            "deletion",
+            range(1, len(names) + 1),
+            errors,
+            x_label="deleted block that keeps the shape",
+            y_label="test error, %",
+        )
+        metrics["deleted_error"] = float(np.mean(errors))
+    return metrics
+
+
+class GradientAtInit(Config):
+    """Gradients of untrained nets on random images: what depth does before any training."""
+
+    depth: PositiveInt = 20
+    """Weighted layers, 6n + 2."""
+    residual: bool = True
+    """False measures the plain twin."""
+    version: Version = "1"
+    """1 is the paper's block, 2 activates before each convolution."""
+    batch_size: PositiveInt = 128
+    """Random images."""
+    image_size: PositiveInt = 32
+    """Side of an image, pixels."""
+
+
+def init_gradient(config: GradientAtInit, run: Run) -> Metrics:
+    """Norms of the loss's gradient for every convolution, at initialisation."""
+    net = CifarResNet(config.depth, config.residual, version=config.version)
+    net = run.place(net.to(memory_format=torch.channels_last))
+    side, random = config.image_size, run.rng("images")
+    images = torch.randn(config.batch_size, 3, side, side, generator=random)
+    labels = torch.randint(10, (config.batch_size,), generator=random)
+    norms = list(gradient_norms(net, images.to(run.device), labels.to(run.device)).values())
+    run.series(
+        "gradient",
+        np.linspace(0, 1, len(norms)).tolist(),
+        norms,
+        x_label="depth, from the first layer to the last",
+        y_label="norm of the gradient",
+    )
+    return {
+        "first_gradient": norms[0],
+        "last_gradient": norms[-1],
+        "growth": (norms[0] / norms[-1]) ** (1 / (len(norms) - 1)),
+    }
+
+
+class Identities(Config):
+    """Exact facts: sizes, costs, and a deep net that equals a shallow one. Nothing is trained."""
+
+    image_size: PositiveInt = 224
+    """Side of the image that multiply-adds are counted for, pixels."""
+
+
+def identities(config: Identities, run: Run) -> Metrics:
+    """Counts of Table 1 and Table 6, and section 3.1's construction."""
+    shape = (3, config.image_size, config.image_size)
+    metrics: Metrics = {}
+    with torch.device("meta"):
+        for depth in (20, 32, 44, 56, 110, 1202):
+            metrics[f"cifar{depth}_parameters"] = count_parameters(CifarResNet(depth))
+        for depth in (18, 34, 50, 101, 152):
+            net = ResNet(depth)
+            metrics[f"resnet{depth}_parameters"] = count_parameters(net)
+            metrics[f"resnet{depth}_gmacs"] = count_macs(net, shape) / 1e9
+    metrics["bottleneck_macs"] = count_macs(Bottleneck(256, 64).body, (256, 1, 1))
+    metrics["construction_difference"] = construction_difference(run)
+    return metrics
+
+
+def construction_difference(run: Run) -> float:
+    """Largest difference between ResNet-20 and the ResNet-56 built from it by zeroed blocks."""
+    shallow, deep = CifarResNet(20).eval(), CifarResNet(56).eval()
+    for block in deep.blocks().values():
+        block.zero_residual()
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    images = torch.randn(4, 3, 32, 32, generator=run.rng("images"))
+    with torch.no_grad():
+        return float((shallow(images) - deep(images)).abs().max())
+
+
+class Detection(Config):
+    """Detection transfer (appendix A) in small: drawn shapes, given regions, a C4 head."""
+
+    residual: bool = True
+    """False transfers the plain twin."""
+    depth: Literal[18, 34] = 34
+    """Weighted layers of the net."""
+    width: PositiveFloat = 0.125
+    """Factor on the channels 64 to 512."""
+    pretrain_steps: PositiveInt = 2000
+    """Minibatches of 64 single shapes for the classification that comes first."""
+    steps: PositiveInt = 1000
+    """Minibatches of 8 scenes for detection, normalisation frozen."""
+    image_size: PositiveInt = 64
+    """Side of an image, pixels."""
+    test_scenes: PositiveInt = 200
+    """Scenes to test on."""
+    lr: PositiveFloat = 0.1
+    """Learning rate of the classification; detection uses a tenth."""
+
+
+def detection(config: Detection, run: Run) -> Metrics:
+    """Trains a net to classify shapes, then to detect them in scenes of one to four."""
+    width = round(64 * config.width)
+    net = ResNet(
+        config.depth,
+        len(SHAPES),
+        shortcut="B" if config.residual else "none",
+        stem=Conv(3, width, stride=2),
+        width=config.width,
+    ).to(memory_format=torch.channels_last)
+    size = config.image_size
+
+    def single(step: int) -> tuple[Tensor, Tensor]:
+        scene = draw(64, size, run.rng("pretrain", step))
+        return scene.image, scene.label[:, 0]
+
+    model = run.place(net)
+    optimizer = sgd(net, config.lr, run)
+    steps = config.pretrain_steps
+    for image, label in run.steps(steps, single, state=(net, optimizer), name="pretrain"):
+        set_rate(optimizer, config.lr * divided_at(run.step, (0.5 * steps, 0.75 * steps)))
+        with run.precision():
+            loss = F.cross_entropy(model(image.contiguous(memory_format=torch.channels_last)), label)
+        update(optimizer, loss)
+        run.log(pretrain_loss=loss)
+    scene = draw(500, size, run.rng("pretrain test"))
+    pretrain_error = evaluate(net, scene.image.to(run.device), scene.label[:, 0].to(run.device), run)
+    detector = C4Detector(net, len(SHAPES) + 1, stride=8, size=4)
+    train_detector(config, run, detector)
+    scenes = draw(config.test_scenes, size, run.rng("test"), objects=3)
+    found = regions_of(scenes, run.rng("test regions"))
+    return {
+        "pretrain_error": pretrain_error[1],
+        "map50": 100 * detect(detector, scenes, found, run),
+    }
+
+
+def train_detector(config: Detection, run: Run, detector: C4Detector) -> None:
+    """The second loop: regions around the objects and beside them, classes and boxes."""
+
+    def batch_at(step: int) -> tuple[Tensor, Regions]:
+        scenes = draw(8, config.image_size, run.rng("scenes", step), objects=3)
+        return scenes.image, regions_of(scenes, run.rng("regions", step))
+
+    model = run.place(detector)
+    optimizer = sgd(detector, config.lr / 10, run)
+    for image, regions in run.steps(
+        config.steps, batch_at, state=(detector, optimizer), name="detect"
+    ):
+        set_rate(optimizer, config.lr / 10 * divided_at(run.step, (0.75 * config.steps,)))
+        with run.precision():
+            scores, corrections = model(image, regions.box, regions.image)
+        loss = detection_loss(scores.float(), corrections.float(), regions.label, regions.target)
+        update(optimizer, loss)
+        run.log(detection_loss=loss)
+
+
+@torch.no_grad()
+def detect(detector: C4Detector, scenes: object, regions: Regions, run: Run) -> float:
+    """Mean average precision at an overlap of a half."""
+    return mean_average_precision(detector.eval(), scenes, regions, run.device)
+
+
+# What the experiments share.
+
+
+class Prepared(NamedTuple):
+    """Images as uint8 with the mean image (C, H, W) and deviation of the training set."""
+
+    train: data.Images
+    test: data.Images
+    mean: Tensor
+    std: float
+
+
+class Centred(NamedTuple):
+    """Both parts on the run's device, ready for the net."""
+
+    train: Tensor
+    train_label: Tensor
+    test: Tensor
+    test_label: Tensor
+
+
+def prepare(split: data.Split) -> Prepared:
+    """The per-pixel mean of the training images, and one deviation for all of their pixels."""
+    pixels = split.train.image
+    mean = pixels.mean(0, dtype=np.float64)
+    variance = (pixels.astype(np.float32) ** 2).mean(dtype=np.float64) - (mean**2).mean()
+    return Prepared(split.train, split.test, torch.from_numpy(mean).float(), float(variance**0.5))
+
+
+def centre(image: Tensor, images: Prepared) -> Tensor:
+    """uint8 images (B, C, H, W) less the mean image, as float."""
+    return (image.float() - images.mean.to(image.device)) / images.std
+
+
+def on_device(images: Prepared, run: Run) -> Centred:
+    """All images centred, on the run's device."""
+    parts = []
+    for part in (images.train, images.test):
+        parts += [
+            centre(torch.from_numpy(part.image).to(run.device), images),
+            torch.from_numpy(part.label).to(run.device),
+        ]
+    return Centred(*parts)
+
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def train(
+    config: Training,
+    run: Run,
+    images: Prepared,
+    *,
+    augment: Augment | None = None,
+    milestones: tuple[float, ...] = (0.5, 0.75),
+) -> CifarResNet:
+    """Trains the config's net and returns it. `milestones` are fractions of the steps.
+
+    The images lie on the device as uint8; a step gathers its rows there and crops by gather.
+    """
+    channels = images.train.image.shape[1]
+    net = CifarResNet(
+        config.depth,
+        config.residual,
+        shortcut=config.shortcut,
+        version=config.version,
+        width=config.width,
+        in_channels=channels,
+        recompute=config.recompute,
+    ).to(memory_format=torch.channels_last)
+    model = run.place(net)
+    optimizer = sgd(net, config.lr, run, config.weight_decay, decay_norm=config.decay_norm)
+    warm_up = WarmUp() if config.warm_up else None
+    pixels = torch.from_numpy(images.train.image).to(run.device)
+    labels = torch.from_numpy(images.train.label).to(run.device)
+    rows = data.batches(Rows(np.arange(len(labels))), config.batch_size, seed=run.seed)
+    drops = [fraction * config.steps for fraction in milestones]
+    state = (net, optimizer) if warm_up is None else (net, optimizer, warm_up)
+    for batch in run.steps(config.steps, rows, state=state):
+        factor = 1.0 if warm_up is None else warm_up.factor
+        set_rate(optimizer, config.lr * factor * divided_at(run.step, drops))
+        image, label = centre(pixels[batch.row], images), labels[batch.row]
+        if augment is not None:
+            image = augment(image, run.rng("augment", run.step))
+        with run.precision():
+            score = model(image.contiguous(memory_format=torch.channels_last))
+            loss = F.cross_entropy(score, label)
+        update(optimizer, loss)
+        error = (score.argmax(1) != label).float().mean()
+        if warm_up is not None and not warm_up.done:
+            warm_up.update(error)
+        run.log(loss=loss, error=100 * error)
+    return net
+
+
+def sgd(
+    net: nn.Module, lr: float, run: Run, weight_decay: float = 1e-4, *, decay_norm: bool = True
+) -> torch.optim.SGD:
+    """The paper's optimizer: momentum 0.9 in the form v = 0.9 v + g, w = w - lr v."""
+    groups = parameter_groups(net, weight_decay, norm=decay_norm)
+    fused = run.device.type == "cuda"
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused, foreach=not fused)
+
+
+def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the loss's gradient."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def evaluate(net: ResidualNet, images: Tensor, labels: Tensor, run: Run) -> tuple[float, float]:
+    """Mean cross-entropy and error rate in per cent, with the running statistics."""
+    training = net.training
+    net.eval()
+    loss = wrong = 0.0
+    for part, label in zip(images.split(500), labels.split(500), strict=True):
+        with run.precision():
+            score = net(part.contiguous(memory_format=torch.channels_last)).float()
+        loss += float(F.cross_entropy(score, label, reduction="sum"))
+        wrong += float((score.argmax(1) != label).sum())
+    net.train(training)
+    return loss / len(labels), 100 * wrong / len(labels)
+
+
+def outcome(net: CifarResNet, images: Prepared, run: Run) -> Metrics:
+    """Loss and error over (at most 10,000) training images without augmentation, and test error."""
+    part = Prepared(
+        data.Images(*(array[:10_000] for array in images.train)), images.test, *images[2:]
+    )
+    centred = on_device(part, run)
+    train_loss, train_error = evaluate(net, centred.train, centred.train_label, run)
+    test_error = evaluate(net, centred.test, centred.test_label, run)[1]
+    return {"train_loss": train_loss, "train_error": train_error, "test_error": test_error}

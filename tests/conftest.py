@@ -1,0 +1,33 @@
+"""What all tests share: no download, no accidental use of the user's own folders."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch, tmp_path_factory):
+    """Keep runs and evidence of the user out of tests, and one torch thread a process."""
+    monkeypatch.delenv("QUIRE_RUNS", raising=False)
+    monkeypatch.delenv("QUIRE_EVIDENCE", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def data_root():
+    """The root of real datasets; the test is skipped where QUIRE_DATA is not set."""
+    named = os.environ.get("QUIRE_DATA")
+    if not named:
+        pytest.skip("QUIRE_DATA is not set: no real data here")
+    return Path(named).resolve()
+
+
+@pytest.fixture
+def root():
+    """The checkout."""
+    return ROOT

@@ -1,0 +1,3 @@
+"""A toy that the lab's tests run."""
+
+__all__ = []

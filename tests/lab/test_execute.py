@@ -1,0 +1,275 @@
+import contextlib
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from quire.lab import try_run
+from quire.lab.errors import Diverged, Interrupted, MissingError, RunError, UserError
+from quire.lab.execute import execute
+from quire.lab.job import Job, Options, Target, jobs_for
+from quire.lab.journal import read_journal
+from quire.lab.run import Run
+
+
+def job(tmp_path, experiment="line", arm="method", seed=0, overrides=None, **options):
+    chosen = Options(runs=tmp_path, threads=1, **options)
+    return Job("toy", experiment, arm, "laptop", seed, overrides or {}, chosen)
+
+
+def result(directory):
+    return json.loads((directory / "result.json").read_text())
+
+
+def test_a_run_leaves_open_files(tmp_path):
+    outcome = execute(job(tmp_path))
+    assert outcome.status == "done"
+    folder = outcome.directory
+    assert folder.parts[-5:-1] == ("toy", "line", "laptop", "method")
+    assert result(folder)["metrics"] == outcome.metrics
+    assert result(folder)["series"]["weights"]["x_label"] == "input"
+    config = json.loads((folder / "config.json").read_text())
+    assert config["momentum"] == 0.9
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["threads"] == 1
+    assert environment["cpu_seconds"] > 0
+    assert environment["peak_memory_mb"] > 0
+    rows = read_journal(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(40))
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    first = execute(job(tmp_path))
+    stamp = (first.directory / "result.json").stat().st_mtime_ns
+    again = execute(job(tmp_path))
+    assert again.status == "cached"
+    assert again.metrics == first.metrics
+    assert (first.directory / "result.json").stat().st_mtime_ns == stamp
+    fresh = execute(job(tmp_path, fresh=True))
+    assert fresh.status == "done"
+    assert fresh.metrics == first.metrics  # bit for bit
+
+
+def test_overrides_and_seeds_have_folders_of_their_own(tmp_path):
+    folders = {
+        job(tmp_path).directory,
+        job(tmp_path, seed=1).directory,
+        job(tmp_path, overrides={"steps": 41}).directory,
+    }
+    assert len(folders) == 3
+    assert "laptop-custom" in str(job(tmp_path, overrides={"steps": 41}).directory)
+
+
+def test_the_callers_random_generators_are_left_alone(tmp_path):
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    expected = (torch.rand(1), np.random.rand(), random.random())
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    execute(job(tmp_path))
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+
+
+@pytest.mark.parametrize("experiment", ["line", "stages"])
+def test_interrupted_and_resumed_is_the_same_run(tmp_path, experiment):
+    whole = execute(job(tmp_path / "whole", experiment))
+    for after in (3, 12):
+        broken = job(tmp_path / f"broken{after}", experiment)
+        with _interrupted_at(after), pytest.raises(Interrupted, match="command resumes it"):
+            execute(broken)
+        assert not (broken.directory / "result.json").exists()
+        resumed = execute(broken)
+        assert result(resumed.directory) | {"job": 0} == result(whole.directory) | {"job": 0}
+        assert read_journal(resumed.directory / "metrics.jsonl") == read_journal(
+            whole.directory / "metrics.jsonl"
+        )
+        assert "resumed" in (resumed.directory / "log.txt").read_text()
+
+
+@contextlib.contextmanager
+def _interrupted_at(count):
+    """Send this process SIGINT during the count-th logged step."""
+    log, calls = Run.log, []
+
+    def counted(self, **values):
+        calls.append(1)
+        if len(calls) == count:
+            os.kill(os.getpid(), signal.SIGINT)
+        return log(self, **values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "log", counted)
+        yield
+
+
+@pytest.mark.parametrize("experiment", ["line", "stages"])
+def test_killed_and_resumed_is_the_same_run(tmp_path, experiment):
+    """SIGKILL at a random moment, then the same command again, in processes of their own."""
+    whole = execute(job(tmp_path / "whole", experiment))
+    killed = job(tmp_path / "killed", experiment, overrides={"sleep": 0.05}, checkpoint_seconds=0.1)
+    command = [
+        sys.executable, "-m", "quire", "run", f"toy/{experiment}:method", "--runs",
+        str(tmp_path / "killed"), "--threads", "1", "--sleep", "0.05",
+        "--checkpoint-seconds", "0.1",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    journal = killed.directory / "checkpoint"
+    deadline = time.monotonic() + 60
+    while not list(journal.glob("*/*.pt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.Random().uniform(0, 0.8))
+    process.kill()
+    process.wait()
+    assert not (killed.directory / "result.json").exists()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert result(killed.directory)["metrics"] == result(whole.directory)["metrics"]
+    assert "resumed" in (killed.directory / "log.txt").read_text()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    diverges = job(tmp_path, arm="diverges")
+    outcome = execute(diverges)
+    assert outcome.status == "failed"
+    assert outcome.reason == "loss became nan at step 5; the last good checkpoint stands"
+    assert execute(diverges).status == "failed"  # remembered, not run again
+    with pytest.raises(RunError, match="became nan at step 5"):
+        try_run("toy", "line", arm="diverges", preset="laptop", directory=tmp_path)
+    assert issubclass(Diverged, RunError)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_its_state(tmp_path, monkeypatch):
+    whole = execute(job(tmp_path / "whole"))
+    broken = job(tmp_path / "broken", checkpoint_seconds=0.0)
+    fsync, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(1)
+        if len(calls) > 12:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        execute(broken)
+    monkeypatch.setattr(os, "fsync", fsync)
+    resumed = execute(broken)
+    assert resumed.metrics == whole.metrics
+    assert "resumed" in (resumed.directory / "log.txt").read_text()
+
+
+def test_a_damaged_checkpoint_costs_a_few_steps_and_is_reported(tmp_path):
+    whole = execute(job(tmp_path / "whole"))
+    broken = job(tmp_path / "broken", checkpoint_seconds=0.0)
+    with _interrupted_at(20), pytest.raises(Interrupted):
+        execute(broken)
+    newest = max((broken.directory / "checkpoint" / "train").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-7])
+    assert execute(broken).metrics == whole.metrics
+    assert "is damaged; going back" in (broken.directory / "log.txt").read_text()
+
+
+def test_two_processes_do_not_share_a_run(tmp_path):
+    slow = job(tmp_path, overrides={"sleep": 0.1, "steps": 200})
+    command = [
+        sys.executable, "-m", "quire", "run", "toy/line:method", "--runs", str(tmp_path),
+        "--sleep", "0.1", "--steps", "200",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (slow.directory / "config.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with pytest.raises(UserError, match="another process is at work"):
+            execute(slow)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_termination_by_signal_saves_and_says_so(tmp_path):
+    command = [
+        sys.executable, "-m", "quire", "run", "toy/line:method", "--runs", str(tmp_path),
+        "--sleep", "0.05", "--steps", "400",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("metrics.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "terminated at step" in errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.rglob("checkpoint/train/*.pt"))
+
+
+def test_missing_data_is_one_line(tmp_path):
+    with pytest.raises(MissingError) as caught:
+        execute(job(tmp_path, "starved", data=tmp_path / "nothing"))
+    assert "mnist" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
+    import importlib.metadata
+
+    from quire.lab.job import check_extras
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    with pytest.raises(MissingError, match=r"get it with: pip install 'quire\[vision\]'"):
+        check_extras(("vision",))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"steps": 0}, r"steps: .*greater than 0 \(got 0\)"),
+        ({"steps": "many"}, "steps: .*integer"),
+        ({"stepz": 3}, "unknown field 'stepz': did you mean 'steps'"),
+    ],
+)
+def test_a_bad_value_names_the_field(tmp_path, overrides, fault):
+    with pytest.raises(UserError, match=fault):
+        execute(job(tmp_path, overrides=overrides))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("toy/lines", "unknown experiment of toy 'lines': did you mean 'line'"),
+        ("toy/line:metod", "did you mean 'method'"),
+        ("toi", "unknown paper 'toi': did you mean 'toy'"),
+        ("toy/line/method", "is not a target"),
+        ("", "is not a target"),
+    ],
+)
+def test_unknown_targets(text, fault):
+    with pytest.raises(UserError, match=fault):
+        Target.parse(text)
+
+
+def test_jobs_are_experiments_by_seeds_by_arms():
+    jobs = jobs_for(Target.parse("toy/line"), "smoke")
+    assert [(j.arm, j.seed) for j in jobs] == [("method", 0), ("baseline", 0)]
+    assert len(jobs_for(Target.parse("toy/line"), "laptop")) == 9
+    assert len(jobs_for(Target.parse("toy/line:method"), "laptop", [4, 5])) == 2
+
+
+def test_tensorboard_events_on_request(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
+    outcome = execute(job(tmp_path, tensorboard=True))
+    assert list((outcome.directory / "tensorboard").glob("events*"))

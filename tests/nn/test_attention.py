@@ -1,0 +1,185 @@
+"""Attention against its slow twin, in outputs and gradients."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nn.parity import copy_attention
+from quire.nn import (
+    Causal,
+    Global,
+    Mask,
+    MultiHeadAttention,
+    Padding,
+    Rotary,
+    Window,
+    naive_softmax_attention,
+    softmax_attention,
+)
+from quire.nn import attention as attention_module
+
+SIZES = [(1, 1), (7, 7), (13, 13), (1, 7), (7, 13), (13, 1)]
+MASKS = {
+    "none": None,
+    "causal": Causal(),
+    "window": Window(2),
+    "global": Causal() & Window(1) | Global(1),
+    "lengths": Padding(torch.tensor([1, 0])),  # the second sequence is all padding
+    "both": Causal() & Padding(torch.tensor([7, 3])),
+    "keys": Padding(torch.tensor([[False] + [True] * 12, [True] * 13])) & Causal(),
+}
+
+
+def inputs(queries: int, keys: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(queries * 100 + keys)
+    shapes = [(2, 3, queries, 5), (2, 3, keys, 5), (2, 3, keys, 4)]
+    return [
+        torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes
+    ]
+
+
+def loop_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """One query at a time, over the keys that it may attend to."""
+    batch, heads, queries, _ = q.shape
+    result = torch.zeros(batch, heads, queries, v.shape[-1], dtype=v.dtype)
+    for b, h, i in itertools.product(range(batch), range(heads), range(queries)):
+        index = [torch.tensor(n) for n in (b, h, i)]
+        chosen = [
+            j for j in range(k.shape[2]) if mask is None or mask.allows(*index, torch.tensor(j))
+        ]
+        if chosen:
+            scores = k[b, h, chosen] @ q[b, h, i] / q.shape[-1] ** 0.5
+            weight = (scores - scores.max()).exp()
+            result[b, h, i] = weight / weight.sum() @ v[b, h, chosen]
+    return result
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", MASKS)
+def test_kernel_and_twin_agree_with_the_loop(name: str, size: tuple[int, int]) -> None:
+    mask = MASKS[name]
+    if name == "keys" and size[1] != 13:
+        mask = Padding(mask.left.keys[:, : size[1]]) & Causal()
+    given = inputs(*size)
+    expected = loop_attention(*given, mask)
+    weights = torch.randn(expected.shape, dtype=torch.float64)
+    slow = torch.autograd.grad((expected * weights).sum(), given, materialize_grads=True)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        output = kernel(*given, mask)
+        torch.testing.assert_close(output, expected)
+        gradients = torch.autograd.grad((output * weights).sum(), given)
+        for mine, theirs in zip(gradients, slow, strict=True):
+            assert torch.isfinite(mine).all()
+            torch.testing.assert_close(mine, theirs)
+
+
+def test_a_query_that_may_attend_nowhere_gives_zeros() -> None:
+    given = inputs(7, 7)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        output = kernel(*given, Padding(torch.tensor([0, 7])))
+        assert (output[0] == 0).all()
+        assert (output[1] != 0).all()
+
+
+@pytest.mark.parametrize("kernel", [softmax_attention, naive_softmax_attention])
+def test_huge_scores_stay_finite(kernel: attention_module.AttentionKernel) -> None:
+    q, k, v = (1e4 * tensor for tensor in inputs(7, 7, torch.float32))
+    for mask in (None, Causal(), Window(0)):
+        assert torch.isfinite(kernel(q, k, v, mask)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["none", "causal", "window", "lengths"])
+def test_half_precision(name: str, dtype: torch.dtype) -> None:
+    given = inputs(13, 13, torch.float32)
+    exact = naive_softmax_attention(*given, MASKS[name])
+    half = softmax_attention(*(tensor.to(dtype) for tensor in given), MASKS[name])
+    assert half.dtype == dtype
+    torch.testing.assert_close(half.float(), exact, atol=2e-2, rtol=2e-2)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What softmax_attention passes to torch."""
+    seen: list[dict] = []
+    fused = attention_module.scaled_dot_product_attention
+
+    def spy(*arguments: Tensor, **keywords: object) -> Tensor:
+        seen.append(keywords)
+        return fused(*arguments, **keywords)
+
+    monkeypatch.setattr(attention_module, "scaled_dot_product_attention", spy)
+    return seen
+
+
+def test_causal_alone_takes_the_fast_path(calls: list[dict]) -> None:
+    given = inputs(7, 7)
+    for mask in (None, Causal(), Causal() & Window(3)):
+        softmax_attention(*given, mask)
+    assert calls[0] == {"is_causal": False}
+    assert calls[1] == {"is_causal": True}
+    assert calls[2].keys() == {"attn_mask"}
+
+
+def test_heads_against_torch() -> None:
+    torch.manual_seed(0)
+    theirs = nn.MultiheadAttention(12, 3, batch_first=True, dtype=torch.float64)
+    mine = MultiHeadAttention(12, 3, bias=True).double()
+    copy_attention(mine, theirs)
+    x, context = torch.randn(2, 7, 12).double(), torch.randn(2, 13, 12).double()
+    expected, _ = theirs(x, context, context)
+    torch.testing.assert_close(mine(x, context), expected)
+    hidden = torch.arange(13) >= torch.tensor([[4], [13]])
+    expected, _ = theirs(x, context, context, key_padding_mask=hidden)
+    torch.testing.assert_close(mine(x, context, Padding(torch.tensor([4, 13]))), expected)
+
+
+def test_a_kernel_may_be_a_module_with_parameters() -> None:
+    class Temperature(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+            return softmax_attention(q * self.scale, k, v, mask)
+
+    attention = MultiHeadAttention(8, 2, kernel=Temperature())
+    assert "kernel.scale" in attention.state_dict()
+    attention(torch.randn(2, 5, 8), mask=Causal()).sum().backward()
+    assert attention.kernel.scale.grad is not None
+
+
+def test_a_linear_kernel_plugs_in() -> None:
+    def linear_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+        q, k = q.softmax(-1), k.softmax(-2)
+        return q @ (k.transpose(-1, -2) @ v)
+
+    attention = MultiHeadAttention(8, 2, kernel=linear_attention)
+    assert attention(torch.randn(2, 5, 8)).shape == (2, 5, 8)
+
+
+def test_head_width_and_errors() -> None:
+    attention = MultiHeadAttention(10, 3, head_dim=4)
+    assert attention.query.weight.shape == (12, 10)
+    assert attention(torch.randn(1, 7, 10)).shape == (1, 7, 10)
+    with pytest.raises(ValueError, match=r"dim must be a multiple of heads .* got 10 and 3"):
+        MultiHeadAttention(10, 3)
+
+
+def test_dropout_only_while_training() -> None:
+    attention = MultiHeadAttention(8, 2, dropout=0.5)
+    x = torch.randn(2, 7, 8)
+    assert (attention(x) == 0).any()
+    attention.eval()
+    assert torch.equal(attention(x), attention(x))
+
+
+@pytest.mark.parametrize("name", ["none", "causal", "window", "lengths", "both"])
+def test_compiles_whole(name: str) -> None:
+    attention = MultiHeadAttention(12, 3, positions=Rotary(4))
+    compiled = torch.compile(attention, backend="eager", fullgraph=True)
+    x = torch.randn(2, 7, 12)
+    expected = attention(x, mask=MASKS[name])
+    torch.testing.assert_close(compiled(x, mask=MASKS[name]), expected)
