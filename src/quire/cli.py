@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from quire.lab.errors import UserError, unknown
+from quire.lab.errors import MissingError, UserError, unknown
 
 RUNS = Path(os.environ.get("QUIRE_RUNS", "runs"))
 TargetText = Annotated[str, arg(metavar="PAPER[/EXPERIMENT[:ARM]]")]
@@ -174,9 +174,7 @@ def verify(
             item.evidence.write(folder)
     console.print_verified(found, preset)
     if any(item.evidence for item in found):
-        from quire.report import build_site
-
-        print(f"Report: {build_site(runs / 'report', runs=runs, extra=folder)}")
+        print(f"Report: {_build_site(runs / 'report', runs, folder)}")
     if any(item.surprises for item in found):
         return 1
     if any(item.evidence is None for item in found):
@@ -196,9 +194,7 @@ def report(
         runs: Folder of the runs whose figures and evidence are shown with the committed evidence.
         open: Open it in the browser.
     """
-    from quire.report import build_site
-
-    index = build_site(out, runs=runs, extra=runs / "evidence")
+    index = _build_site(out, runs, runs / "evidence")
     print(index)
     if open:
         import webbrowser
@@ -233,9 +229,9 @@ def data(
         look = store.check if action == "check" else store.status
         rows = [look(item, root) for item in names]
     except store.DataMissing as error:
-        from quire.lab.errors import MissingError
-
         raise MissingError(str(error)) from None
+    except (ValueError, ImportError) as error:
+        raise UserError(str(error)) from None
     console.print_data(rows)
     if action == "check" and any(row.checksum_ok is False for row in rows):
         return 1
@@ -281,6 +277,20 @@ def doctor() -> None:
     from quire.report import console
 
     console.print_doctor()
+
+
+def _build_site(out: Path, runs: Path, own: Path) -> Path:
+    """The site of all papers, from committed evidence and this machine's own."""
+    from quire.lab.digest import code_digest
+    from quire.lab.evidence import all_evidence
+    from quire.lab.papers import find_paper, paper_names
+    from quire.report import build
+
+    evidence = {item.file_name: item for item in [*all_evidence(), *all_evidence(own)]}
+    papers = [find_paper(name) for name in paper_names()]
+    return build(
+        out, papers=papers, evidence=list(evidence.values()), runs=runs, digest=code_digest
+    )
 
 
 def _parse_run(target: Any, words: list[str]) -> tuple[Any, int, Any, list[dict[str, Any]]]:

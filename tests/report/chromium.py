@@ -21,7 +21,8 @@ class Browser:
     def __init__(self, program: str, profile: Path) -> None:
         inbox, theirs_out = os.pipe()
         theirs_in, outbox = os.pipe()
-        # The browser reads from descriptor 3 and writes to 4; copies above them cannot collide.
+        # The browser reads from descriptor 3 and writes to 4: copies above them cannot collide,
+        # and what may stand on them here (the null device) is passed on first.
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (theirs_in, theirs_out)]
         os.close(theirs_in)
         os.close(theirs_out)
@@ -40,7 +41,7 @@ class Browser:
         ]
         actions = [
             (os.POSIX_SPAWN_DUP2, end, place)
-            for end, place in ((ends[0], 3), (ends[1], 4), (quiet, 1), (quiet, 2))
+            for end, place in ((quiet, 1), (quiet, 2), (ends[0], 3), (ends[1], 4))
         ]
         self._process = os.posix_spawn(program, command, os.environ, file_actions=actions)
         for end in (*ends, quiet):
@@ -48,14 +49,13 @@ class Browser:
         self._inbox, self._outbox = os.fdopen(inbox, "rb", buffering=0), outbox
         self._pending = b""
         self._calls = 0
+        self._session: str | None = None
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session: str | None = attached["sessionId"]
+        self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-
-    _session = None
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
         """Ask for `method` and wait for its answer; events that come meanwhile are kept."""
@@ -102,13 +102,17 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
-        self.call("Page.navigate", url="about:blank")
-        self.events.clear()
-        self.call("Page.navigate", url=page.as_uri() + anchor)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
+        # An address that differs in its anchor alone would not be loaded again.
+        self._visit("about:blank")
+        self._visit(page.as_uri() + anchor)
         if scripts:
             self.eval("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+
+    def _visit(self, address: str) -> None:
+        self.events.clear()
+        self.call("Page.navigate", url=address)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read())
 
     def eval(self, script: str) -> Any:
         """The value of a script in the page (a promise is waited for)."""

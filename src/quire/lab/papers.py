@@ -112,6 +112,8 @@ class Paper(Record):
     venue: str | None = None
     url: str | None = None
     code: Code | None = None
+    expected_failures: dict[str, str] = {}
+    """Contract checks that a part cannot pass (``Part.check``), each with its reason."""
     name: str
     folder: Path
 

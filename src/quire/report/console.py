@@ -48,10 +48,11 @@ def print_papers(
         print(papers_markdown(papers, evidence))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("paper", "family", "year", "what it says"):
-        table.add_column(heading, overflow="fold", no_wrap=heading != "what it says")
+    for heading in ("paper", "family", "year"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it says", ratio=1)
     for heading in ("holds", "fails", "undecided", "not run"):
-        table.add_column(heading, justify="right", style=STYLES[heading])
+        table.add_column(heading, justify="right", style=STYLES[heading], no_wrap=True)
     for paper in papers:
         found = counts(paper, evidence)
         numbers = [str(found[key] or "·") for key in ("holds", "fails", "undecided", "not run")]

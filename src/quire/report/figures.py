@@ -6,6 +6,7 @@ matplotlib and numpy are imported when the first figure is drawn.
 
 import contextlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,9 +134,8 @@ def style() -> Iterator[None]:
 
 
 def slug(name: str) -> str:
-    """`name` as part of a file name or of an id: letters, digits and single hyphens."""
-    kept = "".join(char if char.isascii() and char.isalnum() else "-" for char in name)
-    return "-".join(part for part in kept.split("-") if part).lower() or "x"
+    """`name` as part of a file name or of an id: letters, digits, underscores, single hyphens."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") or "x"
 
 
 Points = Sequence[tuple[float, float | None]]

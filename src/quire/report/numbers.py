@@ -69,8 +69,9 @@ def _short(value: float) -> str:
 
 
 def _decimals(value: float, significant: int) -> int:
-    """Decimals that leave `significant` digits of `value`."""
-    return max(0, significant - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    """Decimals that leave `significant` digits of `value`, which is rounded first: 99.96 is 100."""
+    exponent = int(f"{value:.{significant - 1}e}".partition("e")[2])
+    return max(0, significant - 1 - exponent)
 
 
 def _fixed(value: float, decimals: int) -> str:

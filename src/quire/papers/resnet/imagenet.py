@@ -1,27 +1,29 @@
-"""ImageNet as the paper trains on it: the user's own folder, scale and colour augmentation.
+"""ImageNet as the paper trains on it: scale and colour augmentation of the user's own files.
 
-The folder is `<root>/imagenet/{train,val}/<class>/<image>`; classes are numbered in order of name.
+The folder is `<root>/{train,val}/<class>/<image>`; classes are numbered in order of name.
+Legend: B images, H and W height and width. Pixels leave here in units of 1, less a mean colour.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SUFFIXES = {".jpeg", ".jpg", ".png"}
+Job = tuple[Path, int]
+"""An image file and the number of its class."""
 
 
 class Listing(NamedTuple):
-    """The files of one part of the dataset and their class numbers."""
+    """The image files of one part of a dataset, and the names of its classes."""
 
-    files: list[Path]
-    labels: list[int]
+    jobs: list[Job]
     classes: list[str]
 
 
@@ -29,30 +31,33 @@ def listing(root: Path, part: str) -> Listing:
     """The images of `<root>/<part>/<class>/`. Raises FileNotFoundError where there is none."""
     folder = root / part
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    found = [
+    jobs = [
         (path, number)
         for number, name in enumerate(classes)
         for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in {".jpeg", ".jpg", ".png"}
     ]
-    if not found:
+    if not jobs:
         raise FileNotFoundError(f"imagenet: no images in {folder}/<class>/")
-    files, labels = zip(*found, strict=True)
-    return Listing(list(files), list(labels), classes)
+    return Listing(jobs, classes)
 
 
 def load(path: Path, shorter_side: int) -> Tensor:
-    """An image file as (3, H, W) uint8, resized so that its shorter side is `shorter_side`."""
-    import numpy as np
-    from PIL import Image
+    """An image file as (3, H, W) uint8, resized so that its shorter side is `shorter_side`.
 
+    Raises ImportError naming the extra if Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("image files need pillow: pip install 'quire[vision]'") from error
     with Image.open(path) as picture:
         # JPEG decodes straight to a smaller size where that is still large enough.
         picture.draft("RGB", (shorter_side, shorter_side))
         image = picture.convert("RGB")
     scale = shorter_side / min(image.size)
-    size = tuple(max(shorter_side, round(length * scale)) for length in image.size)
-    pixels = np.array(image.resize((size[0], size[1]), Image.Resampling.BILINEAR))
+    width, height = (max(shorter_side, round(length * scale)) for length in image.size)
+    pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -73,37 +78,70 @@ def random_view(path: Path, crop: int, sides: tuple[int, int], seed: Sequence[in
     return view.flip(-1) if draw(0, 1) else view
 
 
-def in_threads(function: Callable[..., Tensor], jobs: Iterable[tuple[Any, ...]]) -> list[Tensor]:
-    """`function(*job)` for each of `jobs`, in order, on a few threads: decoding releases the GIL."""
+def in_threads(
+    function: Callable[[int, Job], Tensor], jobs: Sequence[Job]
+) -> tuple[Tensor, Tensor]:
+    """(B, ...) of `function(position, job)` and the labels (B,); decoding releases the GIL."""
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda job: function(*job), jobs))
+        images = list(pool.map(function, range(len(jobs)), jobs))
+    return torch.stack(images), torch.tensor([label for _, label in jobs])
 
 
-def colour_axes(images: Tensor) -> Tensor:
-    """Principal axes (3, 3) of the pixels of `images` (B, 3, H, W), columns times their std."""
-    pixels = images.movedim(1, 0).flatten(1).double()
-    values, vectors = torch.linalg.eigh(torch.cov(pixels))
-    return (vectors * values.clamp(min=0).sqrt()).to(images.dtype)
+def colour_axes(pixels: Tensor) -> Tensor:
+    """Principal axes (3, 3) of colours (B, 3, H, W), in columns, each as long as its deviation."""
+    flat = pixels.movedim(1, 0).flatten(1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(flat))
+    return (vectors * values.clamp(min=0).sqrt()).to(pixels.dtype)
 
 
 def shift_colours(
     images: Tensor, axes: Tensor, generator: torch.Generator, *, std: float = 0.1
 ) -> Tensor:
-    """AlexNet's colour augmentation: each image (B, 3, H, W) moves along the pixels' `axes`.
+    """AlexNet's colour augmentation: moves each image (B, 3, H, W) along the colours' `axes`.
 
-    By a normal amount of standard deviation `std` along each axis, in units of that axis.
+    By a normal amount of deviation `std` on each axis, in that axis' own length.
     """
     amount = std * torch.randn(len(images), 3, generator=generator).to(images)
     return images + (amount @ axes.to(images).T)[:, :, None, None]
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:
-    """The middle (..., size, size) of an image, which is padded with zeros where it is smaller."""
+    """The middle (..., size, size) of an image. Raises ValueError where it is smaller."""
     height, width = image.shape[-2:]
-    missing_y, missing_x = max(0, size - height), max(0, size - width)
-    if missing_y or missing_x:
-        sides = (missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2)
-        image = F.pad(image, sides)
-        height, width = image.shape[-2:]
+    if min(height, width) < size:
+        raise ValueError(f"size must be at most {min(height, width)}, the shorter side; got {size}")
     top, left = (height - size) // 2, (width - size) // 2
     return image[..., top : top + size, left : left + size]
+
+
+class Folder:
+    """Files on disk: augmented minibatches to train on, whole images to test on."""
+
+    def __init__(
+        self, root: Path, crop: int, sides: tuple[int, int], rows: Callable[[int], Tensor], seed: int
+    ) -> None:
+        self.train, self.val = listing(root, "train"), listing(root, "val")
+        if self.train.classes != self.val.classes:
+            raise ValueError("imagenet: train and val must have the same class folders")
+        self.classes = len(self.train.classes)
+        self.crop, self.sides, self.rows, self.seed = crop, sides, rows, seed
+        sample = self.train.jobs[:: max(1, len(self.train.jobs) // 1000)][:1000]
+        small, _ = in_threads(lambda _, job: centre_crop(load(job[0], 64), 64), sample)
+        self.pixels = small.float() / 255
+        self.mean = self.pixels.mean((0, 2, 3))[:, None, None]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Augmented images (B, 3, crop, crop) and labels (B,) of a step."""
+        rows = self.rows(step).tolist()
+        seeds = [(self.seed, step, row) for row in rows]
+        image, label = in_threads(
+            lambda position, job: random_view(job[0], self.crop, self.sides, seeds[position]),
+            [self.train.jobs[row] for row in rows],
+        )
+        return image.float() / 255 - self.mean, label
+
+    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole validation images (1, 3, H, W), shorter side 480 or less, with labels (1,)."""
+        for path, label in self.val.jobs:
+            image = load(path, 480)
+            yield image[None].float() / 255 - self.mean, torch.tensor([label])

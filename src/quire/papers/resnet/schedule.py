@@ -56,9 +56,9 @@ class WarmUp:
 class DivideOnPlateau:
     """Divides the rate by 10 when the error stops falling (section 3.4).
 
-    `update(error)` after each evaluation: when the error has not come `margin` below its best in
-    more than `patience` evaluations in a row, `factor` is multiplied with `by`. The paper names
-    neither number.
+    `update(error)` takes an error; the means of `window` of them in a row are compared. When such
+    a mean has not come `margin` below the best one for more than `patience` times in a row,
+    `factor` is multiplied with `by`. The paper names none of these numbers.
 
     Example:
         >>> rule = DivideOnPlateau(patience=1)
@@ -66,18 +66,29 @@ class DivideOnPlateau:
         [1.0, 1.0, 1.0, 0.1, 0.1]
     """
 
-    def __init__(self, *, patience: int = 5, margin: float = 0.0, by: float = 0.1) -> None:
-        if patience < 0 or not 0 < by < 1:
-            raise ValueError(f"patience must be >= 0 and 0 < by < 1; got {patience} and {by}")
-        self.patience, self.margin, self.by = patience, margin, by
+    def __init__(
+        self, *, patience: int = 5, margin: float = 0.0, window: int = 1, by: float = 0.1
+    ) -> None:
+        if patience < 0 or window < 1 or not 0 < by < 1:
+            raise ValueError(
+                "patience must be >= 0, window >= 1 and 0 < by < 1; "
+                f"got {patience}, {window} and {by}"
+            )
+        self.patience, self.margin, self.window, self.by = patience, margin, window, by
         self.best = float("inf")
         self.waited = 0
         self.factor = 1.0
+        self.total, self.count = 0.0, 0
 
-    def update(self, error: float) -> float:
-        """Takes the error of an evaluation, gives the factor from now on."""
-        if error < self.best - self.margin:
-            self.best, self.waited = error, 0
+    def update(self, error: float | torch.Tensor) -> float:
+        """Takes an error, gives the factor from now on."""
+        self.total, self.count = self.total + float(error), self.count + 1
+        if self.count < self.window:
+            return self.factor
+        mean = self.total / self.count
+        self.total, self.count = 0.0, 0
+        if mean < self.best - self.margin:
+            self.best, self.waited = mean, 0
         else:
             self.waited += 1
         if self.waited > self.patience:
@@ -85,11 +96,13 @@ class DivideOnPlateau:
         return self.factor
 
     def state_dict(self) -> dict[str, float | int]:
-        return {"best": self.best, "waited": self.waited, "factor": self.factor}
+        fields = ("best", "waited", "factor", "total", "count")
+        return {field: getattr(self, field) for field in fields}
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
         self.best, self.factor = float(state["best"]), float(state["factor"])
-        self.waited = int(state["waited"])
+        self.total = float(state["total"])
+        self.waited, self.count = int(state["waited"]), int(state["count"])
 
 
 def divided_at(step: int, milestones: Sequence[float], *, by: float = 0.1) -> float:

@@ -1,0 +1,146 @@
+"""What every paper's folder keeps to. A new folder is found and tested by itself."""
+
+import json
+import re
+import socket
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+
+from quire.data.catalogue import DATASETS
+from quire.data.store import status
+from quire.lab.config import Config
+from quire.lab.errors import MissingError
+from quire.lab.evidence import all_evidence
+from quire.lab.execute import data_root, execute
+from quire.lab.job import Job, Options, check_extras, load_experiment
+from quire.lab.papers import PRESETS, find_paper, paper_names
+from quire.report.tables import results_markdown
+
+every_paper = pytest.mark.parametrize("name", paper_names())
+every_experiment = pytest.mark.parametrize(
+    ("name", "experiment"),
+    [(name, experiment) for name in paper_names() for experiment in find_paper(name).experiments],
+)
+
+
+@every_paper
+def test_nothing_is_left_to_fill_in(name):
+    for path in find_paper(name).folder.rglob("*"):
+        if path.suffix in {".py", ".md", ".toml"}:
+            left = re.findall(r"<fill: [^>]*>", path.read_text(encoding="utf-8"))
+            assert not left, f"{path.name}: {left[0]}"
+
+
+@every_paper
+def test_names_are_known(name):
+    paper = find_paper(name)
+    pyproject = paper.folder
+    while not (pyproject / "pyproject.toml").exists() and pyproject != pyproject.parent:
+        pyproject = pyproject.parent
+    extras = set()
+    if (pyproject / "pyproject.toml").exists():
+        table = tomllib.loads((pyproject / "pyproject.toml").read_text(encoding="utf-8"))
+        extras = set(table["project"]["optional-dependencies"])
+    for experiment in paper.experiments.values():
+        assert set(experiment.data) <= set(DATASETS)
+        assert not extras or set(experiment.needs) <= extras
+
+
+@every_paper
+def test_something_runs_without_a_download(name):
+    assert any(not experiment.data for experiment in find_paper(name).experiments.values())
+
+
+@every_paper
+def test_the_card_is_whole_and_fresh(name):
+    paper = find_paper(name)
+    card = (paper.folder / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("# ")
+    assert f"quire verify {name}" in card
+    assert f"from quire.papers.{name} import" in card
+    assert paper.bibtex in card, "the card's BibTeX is not what `quire show --bibtex` prints"
+    if paper.code:
+        assert paper.code.repository in card
+        assert paper.code.licence in card
+    assert re.search(r"^## Differences from the paper", card, re.M)
+    block = re.search(r"<!-- results -->\n(.*?)<!-- /results -->", card, re.S)
+    assert block, "the card has no results block"
+    fresh = results_markdown(paper, all_evidence())
+    assert block[1].strip() == fresh.strip(), "run `python docs/refresh.py` and commit"
+
+
+@every_paper
+def test_the_cards_python_runs(name):
+    card = (find_paper(name).folder / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
+    assert blocks, "the card shows no use"
+    for block in blocks:
+        exec(compile(block, f"{name}/README.md", "exec"), {})
+
+
+@every_experiment
+def test_configs_are_frozen_and_survive_json(name, experiment):
+    paper = find_paper(name)
+    try:
+        _, config_class = load_experiment(name, experiment)
+    except MissingError as error:
+        pytest.skip(str(error))
+    assert issubclass(config_class, Config)
+    for field, info in config_class.model_fields.items():
+        assert info.description or field == "precision", f"{experiment}: {field} says nothing"
+    for preset in PRESETS:
+        for arm in paper.experiments[experiment].arms_at(preset):
+            config = config_class.build(paper.experiments[experiment].settings(preset, arm))
+            assert config_class.model_validate_json(config.model_dump_json()) == config
+            with pytest.raises(ValueError, match="frozen"):
+                config.precision = "bfloat16"
+
+
+@every_experiment
+def test_smoke_runs_alone(name, experiment, tmp_path, monkeypatch):
+    """The preset `smoke`: no network, nothing outside its folder, no global generator touched."""
+    job = smoke_job(name, experiment, tmp_path / "runs")
+
+    def refuse(*args):
+        raise OSError("a run tried to reach the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    torch.manual_seed(3), np.random.seed(3)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(3), np.random.seed(3)
+    outcome = execute(job)
+    assert outcome.status == "done"
+    assert (torch.rand(1), np.random.rand()) == expected
+    assert not list((tmp_path / "here").iterdir())
+    result = json.loads((outcome.directory / "result.json").read_text())
+    assert result["metrics"]
+
+
+@pytest.mark.slow
+@every_experiment
+def test_smoke_repeats_bit_for_bit(name, experiment, tmp_path):
+    results = []
+    for turn in ("first", "second"):
+        outcome = execute(smoke_job(name, experiment, tmp_path / turn))
+        result = json.loads((outcome.directory / "result.json").read_text())
+        results.append((result["metrics"], result["series"]))
+    assert results[0] == results[1]
+
+
+def smoke_job(name, experiment, runs):
+    """The first arm of the preset smoke; the test is skipped where data or an extra lacks."""
+    entry = find_paper(name).experiments[experiment]
+    try:
+        check_extras(entry.needs)
+    except MissingError as error:
+        pytest.skip(str(error))
+    for dataset in entry.data:
+        if not status(dataset, data_root()).present:
+            pytest.skip(f"dataset {dataset} is not here (QUIRE_DATA)")
+    options = Options(runs=runs, threads=1, data=data_root())
+    return Job(name, experiment, entry.arms_at("smoke")[0], "smoke", 0, {}, options)

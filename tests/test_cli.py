@@ -1,0 +1,169 @@
+"""The command line as a user meets it: exit codes, one clear line, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import quire.papers
+from quire.cli import COMMANDS, main
+
+TOYS = Path(__file__).parent / "lab" / "papers"
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch, tmp_path):
+    monkeypatch.setenv("QUIRE_PAPERS", str(TOYS))
+    monkeypatch.setattr(quire.papers, "__path__", [*quire.papers.__path__, str(TOYS)])
+    monkeypatch.delenv("QUIRE_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_overview_names_every_command(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+
+
+def test_list_and_show(capsys):
+    assert main(["list"]) == 0
+    assert "toy" in capsys.readouterr().out
+    assert main(["list", "--family", "test"]) == 0
+    assert main(["show", "toy"]) == 0
+    out = capsys.readouterr().out
+    assert "momentum-helps" in out
+    assert main(["show", "toy", "--bibtex"]) == 0
+    assert capsys.readouterr().out.startswith("@article{nobody2000,")
+
+
+def test_list_imports_no_torch():
+    code = (
+        "import sys; from quire.cli import main; code = main(['list']);"
+        "heavy = {'torch', 'scipy', 'matplotlib', 'sklearn'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_run_prints_metrics_and_folder(capsys):
+    assert main(["run", "toy/line:method", "--preset", "smoke"]) == 0
+    out = capsys.readouterr().out
+    assert "toy/line:method seed 0: error" in out
+    assert main(["run", "toy/line:method", "--preset", "smoke"]) == 0
+    assert "(already run)" in capsys.readouterr().out
+    assert main(["run", "toy/line", "--preset", "smoke", "--steps", "3"]) == 0
+    assert "smoke-custom" in capsys.readouterr().out
+
+
+def test_run_help_lists_the_config(capsys):
+    assert main(["run", "toy/line:method", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--momentum" in out
+    assert "Momentum of SGD." in out
+
+
+def test_a_run_that_diverges_exits_with_1(capsys):
+    assert main(["run", "toy/line:diverges"]) == 1
+    assert "loss became nan at step 5" in capsys.readouterr().out
+
+
+def test_verify_prints_verdicts_and_a_report(capsys):
+    assert main(["verify", "toy/line", "--preset", "smoke", "--workers", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "fails unexpectedly: weights-differ" in out
+    report = out.split("Report: ")[1].strip()
+    assert Path(report).is_file()
+    assert list(Path("runs/evidence").glob("toy--line--smoke--*.json"))
+
+
+def test_verify_of_what_lacks_its_data_exits_with_3(capsys):
+    assert main(["verify", "toy/starved", "--data", "nowhere"]) == 3
+    assert "quire data get mnist" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fault"),
+    [
+        (["vrify", "toy"], 2, "unknown command 'vrify': did you mean 'verify'"),
+        (["show", "toi"], 2, "unknown paper 'toi': did you mean 'toy'"),
+        (["run", "toi/line"], 2, "unknown paper 'toi': did you mean 'toy'"),
+        (["run", "toy/lin"], 2, "unknown experiment of toy 'lin': did you mean 'line'"),
+        (["run", "toy/line:metod"], 2, "did you mean 'method'"),
+        (["run", "toy"], 2, "name an experiment of toy: line, stages, starved"),
+        (["run", "toy/line", "--preset", "desk"], 2, "unknown preset 'desk'"),
+        (["run", "toy/line", "--steps", "0"], 2, "steps: Input should be greater than 0 (got 0)"),
+        (["run", "toy/line", "--steps", "many"], 2, "--steps"),
+        (["run", "toy/line", "--stepz", "3"], 2, "--steps"),
+        (["run", "toy/line:method", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
+        (["run", "toy/starved:method", "--data", "nowhere"], 3, "mnist"),
+        (["verify", "toy/line:method"], 2, "a claim compares arms"),
+        (["verify", "toy/line", "--preset", "desk"], 2, "desk"),
+        (["verify", "toy/line", "--seeds", "0"], 2, "--seeds takes a positive number, got 0"),
+        (["list", "--family", "tests"], 2, "unknown family 'tests': did you mean 'test'"),
+        (["data", "get"], 2, "name a dataset to get"),
+        (["data", "get", "mnits"], 2, "unknown dataset 'mnits': did you mean 'mnist'"),
+        (["bench"], 2, "no folder benchmarks"),
+        (["new", "Bad-Name"], 2, "'Bad-Name' is no paper name"),
+        (["new", "toy"], 2, "there is a paper called 'toy' already"),
+        (["new", "mine"], 2, "is no checkout of quire"),
+    ],
+)
+def test_bad_input_is_one_clear_line(words, code, fault, capsys):
+    assert main(words) == code
+    captured = capsys.readouterr()
+    message = captured.err + captured.out
+    assert fault in message
+    assert "Traceback" not in message
+    if captured.err.startswith("quire: "):
+        assert captured.err.count("\n") == 1
+
+
+def test_a_malformed_paper_names_file_and_key(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "more" / "broken"
+    folder.mkdir(parents=True)
+    text = (TOYS / "toy" / "paper.toml").read_text().replace("title ", "titel ", 1)
+    (folder / "paper.toml").write_text(text)
+    monkeypatch.setattr(quire.papers, "__path__", [str(tmp_path / "more")])
+    assert main(["show", "broken"]) == 2
+    assert capsys.readouterr().err.startswith("quire: broken/paper.toml: ")
+
+
+def test_data_list(capsys, tmp_path):
+    assert main(["data", "list", "--root", str(tmp_path)]) == 0
+    assert "cifar10" in capsys.readouterr().out
+    assert main(["data", "check", "mnist", "--root", str(tmp_path)]) == 3
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "torch" in out
+    assert "toy" in out
+
+
+def test_bench_reports_no_time_on_a_red_gate(tmp_path, capsys):
+    folder = tmp_path / "races"
+    folder.mkdir()
+    (folder / "green.py").write_text(
+        "from quire.lab.bench import race\n"
+        "def main():\n"
+        "    t = race({'ours': lambda: sum(range(100)), 'peer': lambda: sum(range(9000))})\n"
+        "    return {'races': [dict(name='sum', unit='calls/s', parity=True, goal=2.0,\n"
+        "        ours=t['ours'].rate(1), peer=t['peer'].rate(1),\n"
+        "        ratio=t['peer'].median / t['ours'].median)]}\n"
+    )
+    (folder / "red.py").write_text(
+        "def main():\n"
+        "    return {'races': [dict(name='sum', unit='calls/s', parity=False)]}\n"
+    )
+    (folder / "alone.py").write_text("import a_peer_that_is_not_here\n")
+    assert main(["bench", "green", "--folder", str(folder)]) == 0
+    assert "reached" in capsys.readouterr().out
+    assert list((folder / "results").glob("green--*.json"))
+    assert main(["bench", "red", "--folder", str(folder)]) == 1
+    assert "no time" in capsys.readouterr().out
+    assert main(["bench", "alone", "--folder", str(folder)]) == 3
+    assert "needs a_peer_that_is_not_here" in capsys.readouterr().err
+    assert main(["bench", "gren", "--folder", str(folder)]) == 2
