@@ -223,8 +223,9 @@ def data(
         raise UserError(f"name a dataset to get: {', '.join(sorted(catalogue.DATASETS))}")
     try:
         if action == "get":
-            print(store.get(str(name), root))
-            return 0
+            got = store.get(str(name), root)
+            print(f"{got.name}: {got.where or ''} {got.detail}")
+            return 0 if got.present else 3
         names = [name] if name else sorted(catalogue.DATASETS)
         look = store.check if action == "check" else store.status
         rows = [look(item, root) for item in names]

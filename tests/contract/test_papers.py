@@ -1,5 +1,6 @@
 """What every paper's folder keeps to. A new folder is found and tested by itself."""
 
+import contextlib
 import json
 import re
 import socket
@@ -12,11 +13,12 @@ import torch
 from quire.data.catalogue import DATASETS
 from quire.data.store import status
 from quire.lab.config import Config
-from quire.lab.errors import MissingError
+from quire.lab.errors import Interrupted, MissingError
 from quire.lab.evidence import all_evidence
 from quire.lab.execute import data_root, execute
 from quire.lab.job import Job, Options, check_extras, load_experiment
 from quire.lab.papers import PRESETS, find_paper, paper_names
+from quire.lab.run import Run
 from quire.report.tables import results_markdown
 
 every_paper = pytest.mark.parametrize("name", paper_names())
@@ -123,13 +125,24 @@ def test_smoke_runs_alone(name, experiment, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @every_experiment
-def test_smoke_repeats_bit_for_bit(name, experiment, tmp_path):
+def test_smoke_repeats_bit_for_bit_even_interrupted(name, experiment, tmp_path, monkeypatch):
+    """Twice as it is, and once stopped at the end of its first logged step and resumed."""
     results = []
-    for turn in ("first", "second"):
-        outcome = execute(smoke_job(name, experiment, tmp_path / turn))
+    for turn in ("first", "second", "interrupted"):
+        job = smoke_job(name, experiment, tmp_path / turn)
+        if turn == "interrupted":
+            with pytest.MonkeyPatch.context() as patch:
+                log = Run.log
+                patch.setattr(
+                    Run, "log", lambda run, **values: (log(run, **values), run.interrupt("stopped"))
+                )
+                with contextlib.suppress(Interrupted):
+                    execute(job)
+        outcome = execute(job)
         result = json.loads((outcome.directory / "result.json").read_text())
         results.append((result["metrics"], result["series"]))
     assert results[0] == results[1]
+    assert results[0] == results[2]
 
 
 def smoke_job(name, experiment, runs):

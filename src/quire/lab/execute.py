@@ -81,6 +81,10 @@ def _carry_out(job: Job, run: Run, record: dict[str, Any]) -> Outcome:
             metrics = _checked(job, function(run.config, run))
     except DataMissing as error:
         raise MissingError(str(error)) from None
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        raise MissingError(str(error)) from None
     except Interrupted as error:
         run.note(str(error))
         raise

@@ -56,8 +56,7 @@ def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "rem
     log_reached = torch.cat([torch.zeros_like(logits[:1]), log_survival])
     if truncation == "remainder":
         return log_reached + torch.cat([logsigmoid(logits[:-1]), torch.zeros_like(logits[:1])])
-    log_stop = log_reached + logsigmoid(logits)
-    return log_stop - log_stop.logsumexp(0, keepdim=True)
+    return (log_reached + logsigmoid(logits)).log_softmax(0)
 
 
 def truncate_examples(halt_logits: Tensor, eps: float) -> Tensor:

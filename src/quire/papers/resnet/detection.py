@@ -31,14 +31,14 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: f
     _check_regions(features, boxes, image)
     height, width = features.shape[-2:]
     corners = (boxes * scale).round().long()
-    left, right = (corners[:, i].clamp(0, width - 1).tolist() for i in (0, 2))
-    top, bottom = (corners[:, i].clamp(0, height - 1).tolist() for i in (1, 3))
+    last = torch.tensor([width - 1, height - 1], device=boxes.device)
+    low = torch.minimum(corners[:, :2].clamp(min=0), last)
+    high = torch.maximum(torch.minimum(corners[:, 2:], last), low)
     regions = [
-        F.adaptive_max_pool2d(
-            features[index, :, top[n] : max(bottom[n], top[n]) + 1, left[n] : max(right[n], left[n]) + 1],
-            size,
+        F.adaptive_max_pool2d(features[index, :, top : bottom + 1, left : right + 1], size)
+        for index, (left, top), (right, bottom) in zip(
+            image.tolist(), low.tolist(), high.tolist(), strict=True
         )
-        for n, index in enumerate(image.tolist())
     ]
     return torch.stack(regions) if regions else features.new_empty(0, features.shape[1], size, size)
 
@@ -46,7 +46,7 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: f
 def roi_align(
     features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: float, *, samples: int = 2
 ) -> Tensor:
-    """Mean of samples^2 bilinear readings in each of size x size bins: (B, C, H, W) -> (N, C, P, P).
+    """Mean of samples^2 bilinear readings in each bin: (B, C, H, W) -> (N, C, size, size).
 
     No rounding: pixel centres lie at half integers (Mask R-CNN's RoIAlign, "aligned"). Later than
     the paper; it replaces `roi_pool` wherever accuracy counts.
@@ -79,7 +79,12 @@ def _bilinear(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _check_regions(features: Tensor, boxes: Tensor, image: Tensor) -> None:
-    if features.ndim != 4 or boxes.ndim != 2 or boxes.shape[1] != 4 or image.shape != boxes.shape[:1]:
+    if (
+        features.ndim != 4
+        or boxes.ndim != 2
+        or boxes.shape[1] != 4
+        or image.shape != boxes.shape[:1]
+    ):
         raise ValueError(
             "regions need features (B, C, H, W), boxes (N, 4) and image (N,); got "
             f"{tuple(features.shape)}, {tuple(boxes.shape)} and {tuple(image.shape)}"
@@ -174,7 +179,10 @@ class C4Detector(nn.Module):
 
 
 def encode(boxes: Tensor, targets: Tensor) -> Tensor:
-    """R-CNN's correction (N, 4) that moves `boxes` onto `targets`: shifts in box sizes, log ratios."""
+    """R-CNN's corrections (N, 4) that move `boxes` onto `targets`.
+
+    Shifts of the centre in units of the box, and logarithms of the ratios of width and height.
+    """
     (x, y, w, h), (tx, ty, tw, th) = _centres(boxes), _centres(targets)
     return torch.stack([(tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log()], -1)
 
@@ -200,9 +208,7 @@ def overlap(first: Tensor, second: Tensor) -> Tensor:
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
-    area_first, area_second = (
-        (b[:, 2:] - b[:, :2]).clamp(min=0).prod(-1) for b in (first, second)
-    )
+    area_first, area_second = ((b[:, 2:] - b[:, :2]).clamp(min=0).prod(-1) for b in (first, second))
     return shared / (area_first[:, None] + area_second[None] - shared).clamp(min=1e-9)
 
 
@@ -217,9 +223,7 @@ def suppress(boxes: Tensor, scores: Tensor, *, above: float = 0.3) -> Tensor:
     return torch.tensor(kept, dtype=torch.long, device=boxes.device)
 
 
-def detection_loss(
-    scores: Tensor, corrections: Tensor, labels: Tensor, targets: Tensor
-) -> Tensor:
+def detection_loss(scores: Tensor, corrections: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Fast R-CNN's loss: cross-entropy of the classes plus smooth L1 of the true class's boxes.
 
     scores (N, K), corrections (N, K, 4), labels (N,) with 0 for background, targets (N, 4) from

@@ -1,19 +1,18 @@
 """The experiments: what was run for the claims in paper.toml."""
 
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from quire import data
+from quire.data.store import folder
 from quire.lab import Config, Metrics, Run
-from quire.nn.residual import Bottleneck, Conv, ResidualNet, ShortcutKind, Version
+from quire.nn.residual import Bottleneck, Conv, ShortcutKind, Version
 from quire.papers.resnet.analysis import (
     count_macs,
     count_parameters,
@@ -23,7 +22,7 @@ from quire.papers.resnet.analysis import (
     layer_responses,
 )
 from quire.papers.resnet.detection import C4Detector, detection_loss
-from quire.papers.resnet.imagenet import Drawn, Folder, ImageSource, centre_crop, shift_colours
+from quire.papers.resnet.imagenet import Drawn, Folder, centre_crop, shift_colours
 from quire.papers.resnet.regions import Regions, mean_average_precision, regions_of
 from quire.papers.resnet.resnet import CifarResNet, ResNet
 from quire.papers.resnet.scenes import SHAPES, draw
@@ -31,7 +30,6 @@ from quire.papers.resnet.schedule import (
     DivideOnPlateau,
     WarmUp,
     divided_at,
-    parameter_groups,
     set_rate,
 )
 from quire.papers.resnet.testers import (
@@ -39,12 +37,18 @@ from quire.papers.resnet.testers import (
     resize_shorter_side,
     ten_crop_test,
 )
-
-
-class Rows(NamedTuple):
-    """Which images make a minibatch: their row numbers (B,)."""
-
-    row: NDArray[np.int64]
+from quire.papers.resnet.training import (
+    Part,
+    Prepared,
+    Rows,
+    channels_last,
+    evaluate,
+    hold_out,
+    prepare,
+    sgd,
+    shorten,
+    update,
+)
 
 
 class Training(Config):
@@ -89,7 +93,7 @@ class DigitsTraining(Training):
 
 def digits(config: DigitsTraining, run: Run) -> Metrics:
     """Degradation and its cure, in seconds: 20 epochs with the paper's schedule."""
-    images = prepare(data.digits())
+    images = prepare(data.digits(), run.device)
     net = train(config, run, images)
     return outcome(net, images, run)
 
@@ -99,23 +103,21 @@ class Cifar10Training(Training):
 
     examples: PositiveInt = 50_000
     """Training images to use, the first ones."""
+    test_examples: PositiveInt = 10_000
+    """Test images to use, the first ones."""
     holdout: NonNegativeInt = 0
     """Of these, the last ones kept away from training and tested on in place of the test set."""
 
 
 def cifar10(config: Cifar10Training, run: Run) -> Metrics:
     """The paper's augmentation (pad 4, crop, mirror), per-pixel mean and schedule."""
-    train_part, test_part = data.cifar10(run.data)
-    train_part = data.Images(*(array[: config.examples] for array in train_part))
+    split = data.cifar10(run.data)
+    split = data.Split(
+        shorten(split.train, config.examples), shorten(split.test, config.test_examples)
+    )
     if config.holdout:
-        if config.holdout >= len(train_part.label):
-            raise ValueError(
-                f"holdout must leave images to train on; got {config.holdout} "
-                f"of {len(train_part.label)}"
-            )
-        test_part = data.Images(*(array[-config.holdout :] for array in train_part))
-        train_part = data.Images(*(array[: -config.holdout] for array in train_part))
-    images = prepare(data.Split(train_part, test_part))
+        split = hold_out(split.train, config.holdout)
+    images = prepare(split, run.device)
     net = train(config, run, images, augment=data.random_crop_flip)
     return outcome(net, images, run)
 
@@ -132,11 +134,11 @@ class ResponseTraining(DigitsTraining):
 def responses(config: ResponseTraining, run: Run) -> Metrics:
     """Standard deviation of each 3x3 convolution's output, and the error without each block."""
     on_cifar = config.dataset == "cifar10"
-    images = prepare(data.cifar10(run.data) if on_cifar else data.digits())
+    images = prepare(data.cifar10(run.data) if on_cifar else data.digits(), run.device)
     augment = data.random_crop_flip if on_cifar else None
     net = train(config, run, images, augment=augment)
-    centred = on_device(images, run)
-    deviation = list(layer_responses(net, centred.test.split(500)).values())
+    views = (images.centre(image) for image in images.test.image.split(500))
+    deviation = list(layer_responses(net, views).values())
     order = range(1, len(deviation) + 1)
     run.series("responses", order, deviation, x_label="layer", y_label="std of the response")
     run.series(
@@ -153,7 +155,7 @@ def responses(config: ResponseTraining, run: Run) -> Metrics:
         errors = []
         for name in names:
             with deleted(net, name):
-                errors.append(evaluate(net, centred.test, centred.test_label, run)[1])
+                errors.append(evaluate(net, images.test, images.centre)[1])
         run.series(
             "deletion",
             range(1, len(names) + 1),
@@ -274,16 +276,17 @@ def detection(config: Detection, run: Run) -> Metrics:
         return scene.image, scene.label[:, 0]
 
     model = run.place(net)
-    optimizer = sgd(net, config.lr, run)
+    optimizer = sgd(net, config.lr)
     steps = config.pretrain_steps
     for image, label in run.steps(steps, single, state=(net, optimizer), name="pretrain"):
         set_rate(optimizer, config.lr * divided_at(run.step, (0.5 * steps, 0.75 * steps)))
         with run.precision():
-            loss = F.cross_entropy(model(image.contiguous(memory_format=torch.channels_last)), label)
+            loss = F.cross_entropy(model(channels_last(image)), label)
         update(optimizer, loss)
         run.log(pretrain_loss=loss)
     scene = draw(500, size, run.rng("pretrain test"))
-    pretrain_error = evaluate(net, scene.image.to(run.device), scene.label[:, 0].to(run.device), run)
+    part = Part(scene.image.to(run.device), scene.label[:, 0].to(run.device))
+    pretrain_error = evaluate(net, part, lambda image: image)
     detector = C4Detector(net, len(SHAPES) + 1, stride=8, size=4)
     train_detector(config, run, detector)
     scenes = draw(config.test_scenes, size, run.rng("test"), objects=3)
@@ -302,7 +305,7 @@ def train_detector(config: Detection, run: Run, detector: C4Detector) -> None:
         return scenes.image, regions_of(scenes, run.rng("regions", step))
 
     model = run.place(detector)
-    optimizer = sgd(detector, config.lr / 10, run)
+    optimizer = sgd(detector, config.lr / 10)
     for image, regions in run.steps(
         config.steps, batch_at, state=(detector, optimizer), name="detect"
     ):
@@ -347,7 +350,7 @@ class ImageNetTraining(Config):
 
 def imagenet(config: ImageNetTraining, run: Run) -> Metrics:
     """Scale, crop and colour augmentation; rate divided on plateaus; all three tests."""
-    source: ImageSource = Folder(config, run) if config.source == "folder" else Drawn(config, run)
+    source = image_source(config, run)
     net = ResNet(
         config.depth,
         source.classes,
@@ -356,14 +359,13 @@ def imagenet(config: ImageNetTraining, run: Run) -> Metrics:
         width=config.width,
     ).to(memory_format=torch.channels_last)
     model = run.place(net)
-    optimizer = sgd(net, config.lr, run)
+    optimizer = sgd(net, config.lr)
     rule = DivideOnPlateau(patience=2, margin=0.002, window=config.plateau)
-    axes = source.axes()
     for image, label in run.steps(config.steps, source.batch, state=(net, optimizer, rule)):
         set_rate(optimizer, config.lr * rule.factor)
-        image = shift_colours(image, axes, run.rng("colour", run.step))
+        image = shift_colours(image, source.axes, run.rng("colour", run.step))
         with run.precision():
-            score = model(image.contiguous(memory_format=torch.channels_last))
+            score = model(channels_last(image))
             loss = F.cross_entropy(score, label)
         update(optimizer, loss)
         error = (score.argmax(1) != label).float().mean()
@@ -372,8 +374,34 @@ def imagenet(config: ImageNetTraining, run: Run) -> Metrics:
     return image_errors(net.eval(), config, run, source)
 
 
+def image_source(config: ImageNetTraining, run: Run) -> Folder | Drawn:
+    """The images that the config asks for. Raises DataMissing where the folder is not there."""
+    largest = max(config.test_side, *config.scales)
+    if config.source == "drawn":
+        return Drawn(config.batch_size, config.crop, test_side=largest, stream=run.rng)
+
+    def batches(count: int) -> Callable[[int], Tensor]:
+        rows = data.batches(Rows(np.arange(count)), config.batch_size, seed=run.seed)
+        return lambda step: rows(step).row
+
+    root = folder("imagenet", run.data)
+    try:
+        return Folder(
+            root,
+            config.crop,
+            sides=config.sides,
+            test_side=largest,
+            batches=batches,
+            seed=run.seed,
+        )
+    except FileNotFoundError as error:
+        raise data.DataMissing(
+            f"{error}; ImageNet-2012 needs an account at image-net.org: put its images there"
+        ) from None
+
+
 def image_errors(
-    net: ResNet, config: ImageNetTraining, run: Run, source: ImageSource
+    net: ResNet, config: ImageNetTraining, run: Run, source: Folder | Drawn
 ) -> Metrics:
     """Error rates in per cent: one centre crop, ten crops, and whole images at all scales."""
     wrong = dict.fromkeys(("single_top1", "top1", "top5", "multi_top1", "multi_top5"), 0.0)
@@ -400,48 +428,6 @@ def image_errors(
 # What the experiments share.
 
 
-class Prepared(NamedTuple):
-    """Images as uint8 with the mean image (C, H, W) and deviation of the training set."""
-
-    train: data.Images
-    test: data.Images
-    mean: Tensor
-    std: float
-
-
-class Centred(NamedTuple):
-    """Both parts on the run's device, ready for the net."""
-
-    train: Tensor
-    train_label: Tensor
-    test: Tensor
-    test_label: Tensor
-
-
-def prepare(split: data.Split) -> Prepared:
-    """The per-pixel mean of the training images, and one deviation for all of their pixels."""
-    pixels = split.train.image
-    mean = pixels.mean(0, dtype=np.float64)
-    variance = (pixels.astype(np.float32) ** 2).mean(dtype=np.float64) - (mean**2).mean()
-    return Prepared(split.train, split.test, torch.from_numpy(mean).float(), float(variance**0.5))
-
-
-def centre(image: Tensor, images: Prepared) -> Tensor:
-    """uint8 images (B, C, H, W) less the mean image, as float."""
-    return (image.float() - images.mean.to(image.device)) / images.std
-
-
-def on_device(images: Prepared, run: Run) -> Centred:
-    """All images centred, on the run's device."""
-    parts = []
-    for part in (images.train, images.test):
-        parts += [
-            centre(torch.from_numpy(part.image).to(run.device), images),
-            torch.from_numpy(part.label).to(run.device),
-        ]
-    return Centred(*parts)
-
-
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -456,32 +442,30 @@ def train(
 
     The images lie on the device as uint8; a step gathers its rows there and crops by gather.
     """
-    channels = images.train.image.shape[1]
     net = CifarResNet(
         config.depth,
         config.residual,
         shortcut=config.shortcut,
         version=config.version,
         width=config.width,
-        in_channels=channels,
+        in_channels=images.train.image.shape[1],
         recompute=config.recompute,
     ).to(memory_format=torch.channels_last)
     model = run.place(net)
-    optimizer = sgd(net, config.lr, run, config.weight_decay, decay_norm=config.decay_norm)
+    optimizer = sgd(net, config.lr, weight_decay=config.weight_decay, decay_norm=config.decay_norm)
     warm_up = WarmUp() if config.warm_up else None
-    pixels = torch.from_numpy(images.train.image).to(run.device)
-    labels = torch.from_numpy(images.train.label).to(run.device)
+    pixels, labels = images.train
     rows = data.batches(Rows(np.arange(len(labels))), config.batch_size, seed=run.seed)
     drops = (0.5 * config.steps, 0.75 * config.steps)
     state = (net, optimizer) if warm_up is None else (net, optimizer, warm_up)
     for batch in run.steps(config.steps, rows, state=state):
         factor = 1.0 if warm_up is None else warm_up.factor
         set_rate(optimizer, config.lr * factor * divided_at(run.step, drops))
-        image, label = centre(pixels[batch.row], images), labels[batch.row]
+        image, label = images.centre(pixels[batch.row]), labels[batch.row]
         if augment is not None:
             image = augment(image, run.rng("augment", run.step))
         with run.precision():
-            score = model(image.contiguous(memory_format=torch.channels_last))
+            score = model(channels_last(image))
             loss = F.cross_entropy(score, label)
         update(optimizer, loss)
         error = (score.argmax(1) != label).float().mean()
@@ -491,43 +475,9 @@ def train(
     return net
 
 
-def sgd(
-    net: nn.Module, lr: float, run: Run, weight_decay: float = 1e-4, *, decay_norm: bool = True
-) -> torch.optim.SGD:
-    """The paper's optimizer: momentum 0.9 in the form v = 0.9 v + g, w = w - lr v."""
-    groups = parameter_groups(net, weight_decay, norm=decay_norm)
-    fused = run.device.type == "cuda"
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, fused=fused, foreach=not fused)
-
-
-def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the loss's gradient."""
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-
-
-@torch.no_grad()
-def evaluate(net: ResidualNet, images: Tensor, labels: Tensor, run: Run) -> tuple[float, float]:
-    """Mean cross-entropy and error rate in per cent, with the running statistics."""
-    training = net.training
-    net.eval()
-    loss = wrong = 0.0
-    for part, label in zip(images.split(500), labels.split(500), strict=True):
-        with run.precision():
-            score = net(part.contiguous(memory_format=torch.channels_last)).float()
-        loss += float(F.cross_entropy(score, label, reduction="sum"))
-        wrong += float((score.argmax(1) != label).sum())
-    net.train(training)
-    return loss / len(labels), 100 * wrong / len(labels)
-
-
 def outcome(net: CifarResNet, images: Prepared, run: Run) -> Metrics:
     """Loss and error over (at most 10,000) training images without augmentation, and test error."""
-    part = Prepared(
-        data.Images(*(array[:10_000] for array in images.train)), images.test, *images[2:]
-    )
-    centred = on_device(part, run)
-    train_loss, train_error = evaluate(net, centred.train, centred.train_label, run)
-    test_error = evaluate(net, centred.test, centred.test_label, run)[1]
+    seen = Part(images.train.image[:10_000], images.train.label[:10_000])
+    train_loss, train_error = evaluate(net, seen, images.centre, precision=run.precision)
+    test_error = evaluate(net, images.test, images.centre, precision=run.precision)[1]
     return {"train_loss": train_loss, "train_error": train_error, "test_error": test_error}

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from quire.papers.resnet.scenes import SHAPES, draw
 
 Job = tuple[Path, int]
 """An image file and the number of its class."""
@@ -115,33 +116,70 @@ def centre_crop(image: Tensor, size: int) -> Tensor:
 
 
 class Folder:
-    """Files on disk: augmented minibatches to train on, whole images to test on."""
+    """Files on disk: augmented minibatches to train on, whole images to test on.
+
+    crop: side of a training view. sides: range of the shorter side it is cut from. test_side:
+    shorter side of test images (all in pixels). rows: step -> row numbers (B,) of the minibatch.
+    Raises FileNotFoundError without images, ValueError if train and val differ in their classes.
+    """
 
     def __init__(
-        self, root: Path, crop: int, sides: tuple[int, int], rows: Callable[[int], Tensor], seed: int
+        self,
+        root: Path,
+        crop: int,
+        *,
+        sides: tuple[int, int],
+        test_side: int,
+        batches: Callable[[int], Callable[[int], Tensor]],
+        seed: int,
     ) -> None:
         self.train, self.val = listing(root, "train"), listing(root, "val")
         if self.train.classes != self.val.classes:
             raise ValueError("imagenet: train and val must have the same class folders")
         self.classes = len(self.train.classes)
-        self.crop, self.sides, self.rows, self.seed = crop, sides, rows, seed
-        sample = self.train.jobs[:: max(1, len(self.train.jobs) // 1000)][:1000]
+        self.crop, self.sides, self.test_side, self.seed = crop, sides, test_side, seed
+        self.rows = batches(len(self.train.jobs))
+        sample = self.train.jobs[:: -(-len(self.train.jobs) // 1000)]
         small, _ = in_threads(lambda _, job: centre_crop(load(job[0], 64), 64), sample)
-        self.pixels = small.float() / 255
-        self.mean = self.pixels.mean((0, 2, 3))[:, None, None]
+        pixels = small.float() / 255
+        self.mean = pixels.mean((0, 2, 3))[:, None, None]
+        self.axes = colour_axes(pixels)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Augmented images (B, 3, crop, crop) and labels (B,) of a step."""
         rows = self.rows(step).tolist()
-        seeds = [(self.seed, step, row) for row in rows]
-        image, label = in_threads(
-            lambda position, job: random_view(job[0], self.crop, self.sides, seeds[position]),
-            [self.train.jobs[row] for row in rows],
-        )
+
+        def view(position: int, job: Job) -> Tensor:
+            return random_view(job[0], self.crop, self.sides, (self.seed, step, rows[position]))
+
+        image, label = in_threads(view, [self.train.jobs[row] for row in rows])
         return image.float() / 255 - self.mean, label
 
     def test(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Whole validation images (1, 3, H, W), shorter side 480 or less, with labels (1,)."""
+        """Whole validation images (1, 3, H, W) with labels (1,)."""
         for path, label in self.val.jobs:
-            image = load(path, 480)
+            image = load(path, self.test_side)
             yield image[None].float() / 255 - self.mean, torch.tensor([label])
+
+
+class Drawn:
+    """Drawn shapes in the place of files, so that all that surrounds them can be tried."""
+
+    classes = len(SHAPES)
+
+    def __init__(
+        self, size: int, crop: int, *, test_side: int, stream: Callable[..., torch.Generator]
+    ) -> None:
+        self.size, self.crop, self.test_side, self.stream = size, crop, test_side, stream
+        self.axes = colour_axes(draw(64, crop, stream("colours")).image)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, crop, crop) and labels (B,) of a step."""
+        scene = draw(self.size, self.crop, self.stream("train", step))
+        return scene.image, scene.label[:, 0]
+
+    def test(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Four minibatches of images (B, 3, side, side) with labels (B,)."""
+        for part in range(4):
+            scene = draw(self.size, self.test_side, self.stream("test", part))
+            yield scene.image, scene.label[:, 0]

@@ -61,7 +61,11 @@ def mean_average_precision(
     scores, corrections = [], []
     for first in range(0, len(scenes.image), 50):
         chosen = (regions.image >= first) & (regions.image < first + 50)
-        inputs = (scenes.image[first : first + 50], regions.box[chosen], regions.image[chosen] - first)
+        inputs = (
+            scenes.image[first : first + 50],
+            regions.box[chosen],
+            regions.image[chosen] - first,
+        )
         score, correction = detector(*(value.to(device) for value in inputs))
         scores.append(score.float().softmax(-1).cpu())
         corrections.append(correction.float().cpu())

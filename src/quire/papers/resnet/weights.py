@@ -88,7 +88,7 @@ def load_weights(net: ResNet, state: Mapping[str, Tensor]) -> ResNet:
     names = foreign_names(net, naming)
     own = net.state_dict()
     for ours, theirs in names.items():
-        optional = theirs.endswith("num_batches_tracked") or not has_head and "head." in ours
+        optional = theirs.endswith("num_batches_tracked") or (not has_head and "head." in ours)
         if theirs not in state:
             if optional:
                 continue
