@@ -1,7 +1,7 @@
 """PonderNet: any step function in a loop that learns when to stop."""
 
 from quire.papers.pondernet.act import ACT, ACTOutput
-from quire.papers.pondernet.ponder import Ponder, Unroll
+from quire.papers.pondernet.ponder import Ponder, Unroll, export_step
 from quire.papers.pondernet.rules import (
     Answer,
     StopRule,
@@ -62,6 +62,7 @@ __all__ = [
     "expected",
     "expected_loss",
     "expected_steps",
+    "export_step",
     "kl_empirical",
     "kl_geometric",
     "kl_to_prior",

@@ -198,7 +198,35 @@ class Ponder(nn.Module):
         return Answer(final, final_steps)
 
 
-def map_tensors(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
+class _OneStep(nn.Module):
+    def __init__(self, ponder: Ponder) -> None:
+        super().__init__()
+        self.ponder = ponder
+
+    def forward(self, context: Tree, state: Tree) -> tuple[Tensor, Tree, Tensor]:
+        return self.ponder.advance(self.ponder.max_steps, context, state)
+
+
+def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.ExportedProgram:
+    """One step (with its halting network) as an exported program that takes any batch size.
+
+    The loop over steps stays in Python, because compaction changes the batch from step to step. To run
+    it elsewhere: `run = program.module()`, then `Ponder(lambda context, state: run(context, state))`, given
+    the context and the first state of `ponder.begin(x)`.
+
+    Args:
+        ponder: in evaluation mode.
+        x: an example input with at least two rows.
+        state: an example of a first state, where the step has no `initial_state`.
+    """
+    with torch.no_grad():
+        example = ponder.begin(x, state)
+    rows = torch.export.Dim("rows", min=1)
+    shapes = map_tensors(lambda leaf: {0: rows}, example)
+    return torch.export.export(_OneStep(ponder), example, dynamic_shapes=shapes)
+
+
+def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Apply a function to the tensors of a tree (and to those at the same places of other trees)."""
     if isinstance(tree, Tensor):
         return function(tree, *others)

@@ -44,6 +44,7 @@ from quire.papers.resnet.training import (
     channels_last,
     evaluate,
     hold_out,
+    net_channels_last,
     prepare,
     sgd,
     shorten,
@@ -185,7 +186,7 @@ class GradientAtInit(Config):
 def init_gradient(config: GradientAtInit, run: Run) -> Metrics:
     """Norms of the loss's gradient for every convolution, at initialisation."""
     net = CifarResNet(config.depth, config.residual, version=config.version)
-    net = run.place(net.to(memory_format=torch.channels_last))
+    net = run.place(net_channels_last(net))
     side, random = config.image_size, run.rng("images")
     images = torch.randn(config.batch_size, 3, side, side, generator=random)
     labels = torch.randint(10, (config.batch_size,), generator=random)
@@ -268,7 +269,8 @@ def detection(config: Detection, run: Run) -> Metrics:
         shortcut="B" if config.residual else "none",
         stem=Conv(3, width, stride=2),
         width=config.width,
-    ).to(memory_format=torch.channels_last)
+    )
+    net = net_channels_last(net)
     size = config.image_size
 
     def single(step: int) -> tuple[Tensor, Tensor]:
@@ -357,7 +359,8 @@ def imagenet(config: ImageNetTraining, run: Run) -> Metrics:
         shortcut=config.shortcut,
         version=config.version,
         width=config.width,
-    ).to(memory_format=torch.channels_last)
+    )
+    net = net_channels_last(net)
     model = run.place(net)
     optimizer = sgd(net, config.lr)
     rule = DivideOnPlateau(patience=2, margin=0.002, window=config.plateau)
@@ -450,7 +453,8 @@ def train(
         width=config.width,
         in_channels=images.train.image.shape[1],
         recompute=config.recompute,
-    ).to(memory_format=torch.channels_last)
+    )
+    net = net_channels_last(net)
     model = run.place(net)
     optimizer = sgd(net, config.lr, weight_decay=config.weight_decay, decay_norm=config.decay_norm)
     warm_up = WarmUp() if config.warm_up else None

@@ -49,8 +49,8 @@ def regions_of(
         best, which = overlap(boxes[image], scenes.box[image]).max(1)
         labels.append(torch.where(best >= 0.5, scenes.label[image][which] + 1, 0))
         targets.append(encode(boxes[image], scenes.box[image][which]))
-    image = torch.arange(count).repeat_interleave(boxes.shape[1])
-    return Regions(boxes.flatten(0, 1), image, torch.cat(labels), torch.cat(targets))
+    owner = torch.arange(count).repeat_interleave(boxes.shape[1])
+    return Regions(boxes.flatten(0, 1), owner, torch.cat(labels), torch.cat(targets))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ Legend: N images, C channels, H and W height and width.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from quire.data import Images, Split
 from quire.papers.resnet.schedule import parameter_groups
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Rows(NamedTuple):
@@ -93,6 +95,11 @@ def update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 def channels_last(image: Tensor) -> Tensor:
     """The same images with channels innermost in memory, as convolutions like them."""
     return image.contiguous(memory_format=torch.channels_last)
+
+
+def net_channels_last(net: N) -> N:
+    """`net` itself, its convolutions' weights with channels innermost in memory."""
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: Hugging Face transformers' and torchvision's names for a ResNet's tensors.
+"""Weights from elsewhere, under transformers' or torchvision's names for a ResNet's tensors.
 
 Every tensor is mapped and checked; nothing is left over silently.
 """
