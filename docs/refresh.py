@@ -1,4 +1,4 @@
-"""Write the generated blocks of README.md and of the papers' cards anew, from paper.toml and evidence.
+"""Write the generated blocks of README.md and the papers' cards anew from claims and evidence.
 
 Run it from the checkout after `paper.toml` or `evidence/` changed: ``python docs/refresh.py``.
 """

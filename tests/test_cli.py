@@ -155,8 +155,7 @@ def test_bench_reports_no_time_on_a_red_gate(tmp_path, capsys):
         "        ratio=t['peer'].median / t['ours'].median)]}\n"
     )
     (folder / "red.py").write_text(
-        "def main():\n"
-        "    return {'races': [dict(name='sum', unit='calls/s', parity=False)]}\n"
+        "def main():\n    return {'races': [dict(name='sum', unit='calls/s', parity=False)]}\n"
     )
     (folder / "alone.py").write_text("import a_peer_that_is_not_here\n")
     assert main(["bench", "green", "--folder", str(folder)]) == 0

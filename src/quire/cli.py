@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. What it does stands in `quire.lab` and `quire.report`."""
+"""The command line: parses, calls, prints. The work is done in `quire.lab` and `quire.report`."""
 
 import os
 import sys

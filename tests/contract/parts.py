@@ -45,7 +45,7 @@ def example(part: type[nn.Module]) -> tuple[nn.Module, tuple[Any, ...], dict[str
             calls.append((self, args, kwargs))
         return original(self, *args, **kwargs)
 
-    scope = dict(vars(sys.modules[part.__module__]))
+    scope = vars(sys.modules[part.__module__]) | {"torch": torch}
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.Module, "__call__", watched)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from quire.lab.evidence import all_evidence
 from quire.lab.papers import find_paper, paper_names
@@ -102,7 +103,9 @@ def test_everything_is_typed_in_public():
 )
 def test_examples_in_docstrings(path):
     module = importlib.import_module(module_name(path))
-    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    failed, tried = doctest.testmod(
+        module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS
+    )
     assert tried
     assert not failed
 

@@ -123,19 +123,21 @@ def test_smoke_runs_alone(name, experiment, tmp_path, monkeypatch):
     assert result["metrics"]
 
 
+def log_and_stop(run, log=Run.log, **values):
+    log(run, **values)
+    run.interrupt("stopped")
+
+
 @pytest.mark.slow
 @every_experiment
-def test_smoke_repeats_bit_for_bit_even_interrupted(name, experiment, tmp_path, monkeypatch):
+def test_smoke_repeats_bit_for_bit_even_interrupted(name, experiment, tmp_path):
     """Twice as it is, and once stopped at the end of its first logged step and resumed."""
     results = []
     for turn in ("first", "second", "interrupted"):
         job = smoke_job(name, experiment, tmp_path / turn)
         if turn == "interrupted":
             with pytest.MonkeyPatch.context() as patch:
-                log = Run.log
-                patch.setattr(
-                    Run, "log", lambda run, **values: (log(run, **values), run.interrupt("stopped"))
-                )
+                patch.setattr(Run, "log", log_and_stop)
                 with contextlib.suppress(Interrupted):
                     execute(job)
         outcome = execute(job)

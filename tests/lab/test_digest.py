@@ -51,7 +51,8 @@ def digest(tmp_path, monkeypatch):
 
 
 def test_comments_docstrings_and_layout_do_not_count(digest):
-    changed = METHOD.replace('"""Doc."""', '"""Other words."""').replace("x + 1", "(x  +  1)  # why")
+    changed = METHOD.replace('"""Doc."""', '"""Other words."""')
+    changed = changed.replace("x + 1", "(x  +  1)  # why")
     assert digest("first") == digest("first", changed)
 
 

@@ -16,7 +16,11 @@ summary = "s"
 summary = "s"
 metrics = { m = "a metric" }
 arms = { a = {}, b = { depth = 3 } }
-presets = { smoke = { steps = 1, arms = ["a"] }, laptop = { steps = 9, seeds = 5 }, gpu = {}, paper = {} }
+[experiments.e.presets]
+smoke = { steps = 1, arms = ["a"] }
+laptop = { steps = 9, seeds = 5 }
+gpu = {}
+paper = {}
 [[claims]]
 id = "c"
 experiment = "e"
@@ -64,7 +68,7 @@ def test_a_paper_is_read(write):
         ('at = ["laptop"]', 'at = ["desk"]', "at.0"),
         ('at = ["laptop"]', 'at = ["smoke"]', "arm 'b' does not run at preset 'smoke'"),
         ('at = ["laptop"]', 'at = ["laptop"]\nexpected = "fails"', "needs a reason"),
-        ("gpu = {}, ", "", "presets lack gpu"),
+        ("gpu = {}\n", "", "presets lack gpu"),
         ('arms = ["a"]', 'arms = ["q"]', "unknown arm 'q'"),
         ('kind = "trend"', 'kind = "rumour"', "kind"),
         ('summary = "s"\n[exp', 'summary = ""\n[exp', "summary: .*at least 1 character"),

@@ -1,4 +1,4 @@
-"""Races: interleaved timing of several contestants on the same work, and the scripts that hold them.
+"""Races: interleaved timing of contestants on the same work, and the scripts that hold them.
 
 A race script stands at ``benchmarks/<paper>.py`` and has ``main() -> dict``, which gives
 ``{"races": [{"name", "unit", "ours", "peer", "ratio", "goal", "parity", ...}, ...]}``.
@@ -89,7 +89,8 @@ def run_script(path: Path) -> dict[str, Any]:
     from quire.lab.files import write_atomically
 
     spec = importlib.util.spec_from_file_location(f"quire_race_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -1,5 +1,6 @@
 """Which device, which precision, and what a machine is."""
 
+import contextlib
 import functools
 import platform
 import subprocess
@@ -101,10 +102,8 @@ def reset_peak_memory(device: torch.device) -> None:
     """Start counting the peak memory of this process anew, where the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    try:
+    with contextlib.suppress(OSError):  # elsewhere the peak is that of the process so far
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # elsewhere the peak is that of the whole process so far
 
 
 def peak_memory_mb(device: torch.device) -> float:

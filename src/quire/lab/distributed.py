@@ -83,7 +83,7 @@ def share(batch: Any) -> Any:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
-    """`tree` (tensors in tuples, named tuples, lists and dicts) with `function` over its tensors."""
+    """`tree` (tensors in tuples, named tuples, lists, dicts) with `function` over its tensors."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, dict):

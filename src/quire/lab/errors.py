@@ -22,11 +22,11 @@ class RunError(UserError):
     exit_code = 1
 
 
-class Diverged(RunError):
+class Diverged(RunError):  # noqa: N818
     """A logged value is not finite: what the run found out, so it is remembered like a result."""
 
 
-class Interrupted(RunError):
+class Interrupted(RunError):  # noqa: N818
     """A run was asked to stop (Ctrl-C, SIGTERM); the same command resumes it."""
 
     exit_code = 130
