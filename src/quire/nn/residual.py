@@ -40,6 +40,7 @@ class Conv(nn.Module):
     the normalisation's shift does its work. `norm=None` and `activation=None` leave a step out.
 
     Example:
+        >>> import torch
         >>> layer = Conv(3, 8, stride=2)
         >>> layer(torch.randn(2, 3, 8, 8)).shape
         torch.Size([2, 8, 4, 4])
@@ -82,6 +83,7 @@ class Shortcut(nn.Module):
     Raises ValueError for another kind, or for "A" with fewer channels out than in.
 
     Example:
+        >>> import torch
         >>> layer = Shortcut(4, 8, 2, kind="A")
         >>> layer(torch.randn(2, 4, 6, 6)).shape
         torch.Size([2, 8, 3, 3])
@@ -195,6 +197,7 @@ class BasicBlock(_Block):
     `shortcut` is a kind of `Shortcut` or a function (in, out, stride) -> module.
 
     Example:
+        >>> import torch
         >>> block = BasicBlock(4, 8, stride=2, shortcut="A")
         >>> block(torch.randn(2, 4, 8, 8)).shape
         torch.Size([2, 8, 4, 4])
@@ -236,6 +239,7 @@ class Bottleneck(_Block):
     "1.5" and "2" in the 3x3.
 
     Example:
+        >>> import torch
         >>> block = Bottleneck(8, 4, stride=2, version="1.5")
         >>> block(torch.randn(2, 8, 8, 8)).shape
         torch.Size([2, 16, 4, 4])
@@ -295,6 +299,7 @@ class ResidualNet(nn.Module):
     again (activation checkpointing): less memory for about a third more time, same numbers.
 
     Example:
+        >>> import torch
         >>> stage = residual_stage(BasicBlock, 4, channels=8, count=2, stride=2)
         >>> head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
         >>> net = ResidualNet(Conv(3, 4), [stage], head)
@@ -347,11 +352,12 @@ def _statistics_untouched(module: nn.Module) -> Iterator[None]:
 
     A block that is computed a second time would otherwise count its batch twice.
     """
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -1,4 +1,4 @@
-"""ACT as section 6 of the paper's sheet defines it: weights, cost, and the gradient that is criticised."""
+"""ACT by its definition: weights, cost, and the gradient that PonderNet's authors criticise."""
 
 import pytest
 import torch

@@ -68,7 +68,7 @@ def test_any_function_is_a_step(x: Tensor) -> None:
 
     out = Ponder(step, max_steps=3, eps=None)(x, torch.zeros_like(x))
     torch.testing.assert_close(out.predictions[1], torch.tanh(x + torch.tanh(x)))
-    with pytest.raises(ValueError, match="needs state=..., got None"):
+    with pytest.raises(ValueError, match="needs state"):
         Ponder(step)(x)
 
 
@@ -114,7 +114,7 @@ def test_min_steps_forbid_earlier_halts(x: Tensor) -> None:
 @pytest.mark.parametrize("detached", [False, True])
 def test_separate_halting_network(x: Tensor, detached: bool) -> None:
     step = RNNStep(6, 16, 1)
-    halting = HaltingNetwork(18, 8)
+    halting = HaltingNetwork(16, 8)
     ponder = Ponder(step, max_steps=4, eps=None, halting=halting, detach_halting=detached)
     ponder(x).halt_logits.sum().backward()
     assert halting.layers[0].weight.grad is not None

@@ -28,7 +28,7 @@ def test_rnn_step_equals_a_cell_with_heads() -> None:
     x = torch.randn(3, 5)
     predictions, logits, _ = Ponder(step, 4, eps=None)(x)
     # The first U h is zero here and b in the cell: begin from the cell's own bias.
-    state = step.mixed.bias.expand(3, -1)
+    state = step.mixed.bias[:8].expand(3, -1)
     predictions, logits, _ = Ponder(step, 4, eps=None)(x, state)
     h = torch.zeros(3, 8)
     for n in range(4):
@@ -64,8 +64,8 @@ def test_gru_step_equals_pytorch_and_labml() -> None:
 def copy_gru(peer: nn.Module, step: GRUStep) -> None:
     """The peer's cell and its two heads, put into one matrix."""
     with torch.no_grad():
-        step.prepare.weight.copy_(peer.gru.weight_ih)
-        step.prepare.bias.copy_(peer.gru.bias_ih)
+        step.read.weight.copy_(peer.gru.weight_ih)
+        step.read.bias.copy_(peer.gru.bias_ih)
         heads = (peer.gru.weight_hh, peer.output_layer.weight, peer.lambda_layer.weight)
         step.mixed.weight.copy_(torch.cat(heads))
         biases = (peer.gru.bias_hh, peer.output_layer.bias, peer.lambda_layer.bias)
@@ -76,12 +76,12 @@ def test_gru_step_equals_the_cell() -> None:
     torch.manual_seed(0)
     step, cell = GRUStep(5, 8, 1), nn.GRUCell(5, 8)
     with torch.no_grad():
-        step.prepare.weight.copy_(cell.weight_ih)
-        step.prepare.bias.copy_(cell.bias_ih)
+        step.read.weight.copy_(cell.weight_ih)
+        step.read.bias.copy_(cell.bias_ih)
         step.mixed.weight[:24].copy_(cell.weight_hh)
         step.mixed.bias[:24].copy_(cell.bias_hh)
     x = torch.randn(3, 5)
-    _, _, (h, _) = Ponder(step, 3, eps=None)(x)
+    _, _, (h, _, _) = Ponder(step, 3, eps=None)(x)
     wanted = torch.zeros(3, 8)
     for _ in range(3):
         wanted = cell(x, wanted)

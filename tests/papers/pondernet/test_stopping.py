@@ -1,4 +1,4 @@
-"""The stopping distribution, its priors, penalties and loss against closed forms and other libraries."""
+"""The stopping distribution, priors, penalties and loss against closed forms and torch."""
 
 import math
 
@@ -101,7 +101,9 @@ def test_half_precision_is_computed_in_float32() -> None:
 def test_prior_equals_torch_distributions(truncation: str) -> None:
     prior = GeometricPrior(0.3, truncation).log_prob(7).exp()
     # torch counts failures before the success, from 0
-    mass = Geometric(torch.tensor(0.3, dtype=torch.float64)).log_prob(torch.arange(7.0)).exp().double()
+    mass = (
+        Geometric(torch.tensor(0.3, dtype=torch.float64)).log_prob(torch.arange(7.0)).exp().double()
+    )
     if truncation == "renormalise":
         expected = mass / mass.sum()
     else:
@@ -137,7 +139,9 @@ def test_prior_has_no_divergence_from_itself(truncation: str) -> None:
 
 
 def test_free_priors() -> None:
-    log_stop = log_stopping_distribution(torch.randn(4, 3, generator=torch.Generator().manual_seed(2)))
+    log_stop = log_stopping_distribution(
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(2))
+    )
     uniform = kl_to_prior(torch.ones(4))(log_stop)
     torch.testing.assert_close(uniform, entropy_bonus(log_stop) + math.log(4))
     learned = torch.randn(4, requires_grad=True)
@@ -155,7 +159,9 @@ def test_empirical_kl_is_that_of_the_mean() -> None:
 
 
 def test_entropy_and_mean_equal_torch_and_sums() -> None:
-    log_stop = log_stopping_distribution(torch.randn(6, 5, generator=torch.Generator().manual_seed(3)))
+    log_stop = log_stopping_distribution(
+        torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
+    )
     torch.testing.assert_close(entropy_bonus(log_stop), -Categorical(log_stop.exp().T).entropy())
     mean = sum((n + 1) * log_stop[n].exp() for n in range(6))
     torch.testing.assert_close(expected_steps(log_stop), mean)

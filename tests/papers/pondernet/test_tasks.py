@@ -51,7 +51,7 @@ def longest_chain(operation: str, a: list[int], b: list[int]) -> int:
     """A carry travels one place where the place below decides whether this place carries."""
 
     def carries(low: int, high: int) -> bool:
-        """Whether place `high` carries when the places from `low` are worked off with nothing below."""
+        """Whether place `high` carries when only the places from `low` on are worked off."""
         carry = 0
         for t in range(low, high + 1):
             total = {"add": a[t] + b[t] + carry, "subtract": a[t] - b[t] - carry}[operation]
@@ -95,7 +95,11 @@ def test_arithmetic_lengths() -> None:
 def test_paired_associates(link: str) -> None:
     pool = image_pool(40, 6, generator())
     (memory, query), target, difficulty = paired_associates(
-        30, pool=pool, pairs=4, generator=generator(1), link=link  # type: ignore[arg-type]
+        30,
+        pool=pool,
+        pairs=4,
+        generator=generator(1),
+        link=link,  # type: ignore[arg-type]
     )
     assert memory.shape == (30, 8, 2, 6) and query.shape == (30, 3, 6)
     assert difficulty.unique().tolist() == [2 if link == "AC" else 1]

@@ -1,4 +1,5 @@
-"""Adaptive computation time (Graves 2016, arXiv 1603.08983): the baseline that PonderNet is compared with.
+"""Adaptive computation time (Graves 2016, arXiv 1603.08983): the baseline that PonderNet is
+compared with.
 
 ACT reads sigmoid(halt_logit) as the *probability of stopping at n*, where PonderNet reads it as the
 probability of stopping at n given that n was reached; so sums of hazards reach one by themselves.
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quire.papers.pondernet.ponder import Ponder, Step, Tree, map_tensors
+from quire.papers.pondernet.ponder import Step, Tree, begin, map_tensors
 
 
 class ACTOutput(NamedTuple):
@@ -20,17 +21,19 @@ class ACTOutput(NamedTuple):
     state: Tree
     """Weighted mean of the steps' states (integer tensors: the last one)."""
     ponder_cost: Tensor
-    """N + R for each example (or token), `(batch[, tokens])`; add `tau` times its mean to the loss."""
+    """N + R for each example (or token), `(batch[, tokens])`; add `tau` times its mean to the
+    loss."""
     steps: Tensor
     """N, the number of steps used, int64, `(batch[, tokens])`."""
 
 
 class ACT(nn.Module):
-    """Run a step until its summed hazards reach `1 - eps`; answer with the weighted mean (section 2.1 there).
+    """Run a step until its summed hazards reach `1 - eps`; answer with the weighted mean (section
+    2.1 there).
 
-    N = min{n : h_1 + ... + h_n >= 1 - eps} (or `max_steps`), weights h_n before N and R = 1 - sum_{n<N} h_n
-    at N. The derivative of N + R is -1 for every h_n before N and 0 at N, whatever the task needs: the
-    bias that PonderNet removes.
+    N = min{n : h_1 + ... + h_n >= 1 - eps} (or `max_steps`), weights h_n before N and R = 1 -
+    sum_{n<N} h_n at N. The derivative of N + R is -1 for every h_n before N and 0 at N, whatever
+    the task needs: the bias that PonderNet removes.
 
     Args:
         step: as `Ponder`'s, with its optional `prepare` and `initial_state`.
@@ -58,7 +61,7 @@ class ACT(nn.Module):
 
     def forward(self, x: Tree, state: Tree = None, *, max_steps: int | None = None) -> ACTOutput:
         """Run until every example (or token) has stopped."""
-        context, state = Ponder.begin(self, x, state)  # type: ignore[arg-type]
+        context, state = begin(self.step, x, state)
         last = max_steps or self.max_steps
         for n in range(1, last + 1):
             prediction, state, logit = self.step(context, state)
@@ -67,19 +70,18 @@ class ACT(nn.Module):
                 spent = torch.zeros_like(hazard)
                 running = torch.ones_like(hazard, dtype=torch.bool)
                 steps, remainder = torch.zeros_like(running, dtype=torch.int64), spent
-                mean_prediction, mean_state = 0.0, None
+                mean: Tree = None
             stops = running & ((spent + hazard >= 1 - self.eps) | (n == last))
             left = 1 - spent
             weight = torch.where(stops, left, torch.where(running, hazard, 0.0))
             remainder = torch.where(stops, left, remainder)
             steps = steps + running
-            mean_prediction = mean_prediction + _scale(prediction, weight)
-            mean_state = _accumulate(mean_state, state, weight)
+            mean = _accumulate(mean, (prediction, state), weight)
             running = running & ~stops
             spent = torch.where(running, spent + hazard, spent)
             if not torch.compiler.is_compiling() and not running.any():
                 break
-        return ACTOutput(mean_prediction, mean_state, steps + remainder, steps)
+        return ACTOutput(*mean, steps + remainder, steps)
 
 
 def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
@@ -94,7 +96,9 @@ def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
 
 def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:
     if total is None:
-        return map_tensors(lambda leaf: _scale(leaf, weight) if leaf.is_floating_point() else leaf, state)
+        return map_tensors(
+            lambda leaf: _scale(leaf, weight) if leaf.is_floating_point() else leaf, state
+        )
     return map_tensors(
         lambda leaf, sum_: sum_ + _scale(leaf, weight) if leaf.is_floating_point() else leaf,
         state,

@@ -1,7 +1,7 @@
 """PonderNet's experiments: each is a function `(config, run) -> metrics` with its config beside it.
 
-Here: identities that are exact, the graded hop task, integer arithmetic. Parity and its ablations stand in
-`experiments_parity.py`, the transformers (bAbI, associative inference, images) in
+Here: identities that are exact, the graded hop task, integer arithmetic. Parity and its ablations
+stand in `experiments_parity.py`, the transformers (bAbI, associative inference, images) in
 `experiments_transformer.py`; what they share in `experiments_common.py`.
 """
 
@@ -15,7 +15,6 @@ from torch import Tensor
 from quire.lab import Config, Metrics, Run
 from quire.papers.pondernet.act import ACT
 from quire.papers.pondernet.experiments_common import (
-    Curriculum,
     Halting,
     Learner,
     descend,
@@ -150,18 +149,16 @@ def hops(config: Hops, run: Run) -> Metrics:
     hop_map = HopMap.draw(config.elements, run.rng("map"))
     learner = run.place(Learner(HopStep(config.elements, config.hops), config))
     optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
-    progress = Curriculum(1, config.hops, bar=0.95, decay=0.9)
 
     def draws(step: int) -> Tensor:
         return torch.rand(config.batch_size, 2, generator=run.rng("train", step))
 
     learner.train()
-    for batch in run.steps(config.steps, draws, state=(learner, optimizer, progress)):
-        made = hop_map.examples(batch, progress.level, hops=config.hops)
+    for batch in run.steps(config.steps, draws, state=(learner, optimizer)):
+        made = hop_map.examples(batch, config.hops, hops=config.hops)
         with run.precision():
             trained = learner(made.x, made.target)
         descend(trained.loss, learner, optimizer)
-        progress.update(trained, run.step)
         run.log(loss=trained.loss, accuracy=trained.accuracy, steps=trained.steps)
     learner.eval()
     uniform = torch.rand(4000, 2, generator=run.rng("test")).to(run.device)

@@ -1,4 +1,5 @@
-"""What all experiments share: the settings of halting, PonderNet and its baselines behind one face."""
+"""What all experiments share: the settings of halting, PonderNet and its baselines behind one
+face."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -28,8 +29,8 @@ class Halting(Config):
     """How long to think: PonderNet or one of its baselines, around the same step."""
 
     method: Literal["ponder", "act", "fixed", "deep"] = "ponder"
-    """ponder; act (Graves 2016); fixed (always max_steps, loss at the last); deep (Schwarzschild and
-    Bansal's deep thinking: fixed with the progressive loss, twice as long at test)."""
+    """ponder; act (Graves 2016); fixed (always max_steps, loss at the last); deep (Schwarzschild
+    and Bansal's deep thinking: fixed with the progressive loss, twice as long at test)."""
     max_steps: PositiveInt = 20
     """N, steps at most."""
     min_steps: PositiveInt = 1
@@ -45,7 +46,8 @@ class Halting(Config):
     truncation: Literal["remainder", "renormalise"] = "remainder"
     """ponder: what becomes of the mass beyond N."""
     eps: NonNegativeFloat = 0.05
-    """ponder: stop the training unroll when all have halted with probability 1 - eps; 0 never stops it."""
+    """ponder: stop the training unroll when all have halted with probability 1 - eps; 0 never
+    stops it."""
     tau: NonNegativeFloat = 1e-3
     """act: weight of the ponder cost."""
 
@@ -92,7 +94,9 @@ class Learner(nn.Module):
             task = example_loss(out.prediction, target, out.steps.dim())
             loss = task.mean() + self.config.tau * out.ponder_cost.mean()
             steps = out.steps.float()
-            return Trained(loss, right(out.prediction, target).mean(), steps.mean(), int(steps.max()))
+            return Trained(
+                loss, right(out.prediction, target).mean(), steps.mean(), int(steps.max())
+            )
         prediction = self.net(x).predictions[-1]
         return self._last(prediction, target, example_loss(prediction, target, 1).mean())
 
@@ -113,7 +117,8 @@ class Learner(nn.Module):
             return Trained(loss, accuracy, expected_steps(log_stop).mean(), len(losses))
 
     def _deep(self, x: Tree, target: Tensor) -> Trained:
-        """Half the loss after N steps, half after 1..N-n steps from a state n steps on (no gradient)."""
+        """Half the loss after N steps, half after 1..N-n steps from a state n steps on (no
+        gradient)."""
         prediction, _, _ = self.net(x)
         whole = example_loss(prediction[-1], target, 1).mean()
         before = int(torch.randint(0, self.config.max_steps, ()))
@@ -131,7 +136,9 @@ class Learner(nn.Module):
         return Trained(loss, right(prediction, target).mean(), steps, self.config.max_steps + extra)
 
     @torch.no_grad()
-    def answer(self, x: Tree, rule: StopRule | None = None, *, max_steps: int | None = None) -> Answer:
+    def answer(
+        self, x: Tree, rule: StopRule | None = None, *, max_steps: int | None = None
+    ) -> Answer:
         """Deploy: ponder follows `rule` (default: the paper's sampling), the others have none."""
         if self.config.method == "ponder":
             assert isinstance(self.net, Ponder)
@@ -160,7 +167,8 @@ def make_regulariser(config: Halting) -> Regulariser | None:
 def example_loss(predictions: Tensor, target: Tensor, dims: int) -> Tensor:
     """Cross-entropy of predictions `(..., C)`; dimensions beyond `dims` are averaged.
 
-    C = 1 is one logistic output for a target of 0 or 1. `target` is broadcast over leading dimensions.
+    C = 1 is one logistic output for a target of 0 or 1. `target` is broadcast over leading
+    dimensions.
     """
     target = target.expand(predictions.shape[:-1])
     if predictions.shape[-1] == 1:
@@ -215,7 +223,9 @@ class Curriculum:
             setattr(self, name, value)
 
 
-def descend(loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float = 1.0) -> None:
+def descend(
+    loss: Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, clip: float = 1.0
+) -> None:
     """One optimiser step with the gradient's norm clipped."""
     optimizer.zero_grad()
     loss.backward()

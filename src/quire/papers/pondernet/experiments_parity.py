@@ -1,6 +1,7 @@
-"""Parity (section 3.1): extrapolation, interpolation, the prior's hazard and weight, the penalties."""
+"""Parity (section 3.1): extrapolation, interpolation, the prior's hazard and weight, the
+penalties."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -27,12 +28,13 @@ from quire.papers.pondernet.rules import (
     threshold,
 )
 from quire.papers.pondernet.steps import GRUStep, HaltingNetwork, RNNStep
-from quire.papers.pondernet.tasks import Examples, parity_draws
+from quire.papers.pondernet.tasks import Examples, ParityDraws, parity_draws
 from quire.papers.pondernet.tasks import parity as parity_examples
 
 
 class ParityTask(Halting):
-    """Parity of a vector with k non-zero entries, by a recurrent step that sees the vector every time."""
+    """Parity of a vector with k non-zero entries, by a recurrent step that sees the vector every
+    time."""
 
     length: PositiveInt = 64
     """Places of the input vector."""
@@ -45,8 +47,8 @@ class ParityTask(Halting):
     hidden: PositiveInt = 128
     """Units of the step."""
     halting: Literal["shared", "separate", "separate_detached"] = "shared"
-    """Where the halt logit comes from: the step, or a network of its own that does or does not train
-    the step."""
+    """Where the halt logit comes from: the step, or a network of its own that does or does not
+    train the step."""
     curriculum: bool = False
     """Start at k = 1 and raise the largest k whenever the running accuracy passes 98 %."""
     learning_rate: PositiveFloat = 3e-4
@@ -97,10 +99,9 @@ def sensitivity(config: Sensitivity, run: Run) -> Metrics:
 
 def regularisers(config: Regularisers, run: Run) -> Metrics:
     """The same for another penalty, with a table of stop rules from one unroll of the test set."""
-    metrics = {}
     learner, progress = _train(config, run)
     test = _test_set(config, run)
-    metrics |= _measure(config, run, learner, progress, test)
+    metrics = _measure(config, run, learner, progress, test)
     logits, predictions = _unroll(learner, test)
     valid = _test_set(config, run, "valid")
     valid_logits, valid_predictions = _unroll(learner, valid)
@@ -128,16 +129,15 @@ def _parity(config: ParityTask, run: Run) -> Metrics:
 def _train(config: ParityTask, run: Run) -> tuple[Learner, Curriculum]:
     make = RNNStep if config.step == "rnn" else GRUStep
     step = make(config.length, config.hidden, 1)
-    options = {}
+    options: dict[str, Any] = {}
     if config.halting != "shared":
-        width = step.mixed.out_features
-        options["halting"] = HaltingNetwork(width, 64, read=_product)
+        options["halting"] = HaltingNetwork(config.hidden, 64, read=_recurrent)
         options["detach_halting"] = config.halting == "separate_detached"
     learner = run.place(Learner(step, config, **options))
     optimizer = torch.optim.Adam(learner.parameters(), lr=config.learning_rate)
     progress = Curriculum(1 if config.curriculum else config.seen, config.seen)
 
-    def draws(step: int) -> tuple[Tensor, ...]:
+    def draws(step: int) -> ParityDraws:
         return parity_draws(config.batch_size, config.length, run.rng("train", step))
 
     learner.train()
@@ -154,9 +154,9 @@ def _train(config: ParityTask, run: Run) -> tuple[Learner, Curriculum]:
     return learner.eval(), progress
 
 
-def _product(state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-    """The part of a recurrent state that the halting network reads."""
-    return state if isinstance(state, Tensor) else state[1]
+def _recurrent(state: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """The part of a recurrent state that the halting network reads, `(B, H)`."""
+    return state if isinstance(state, Tensor) else state[0]
 
 
 def _test_set(config: ParityTask, run: Run, name: str = "test") -> Examples:
@@ -201,7 +201,8 @@ def _unroll(learner: Learner, test: Examples) -> tuple[Tensor, Tensor]:
 
 
 def _expected_accuracy(learner: Learner, test: Examples, seen: Tensor) -> float:
-    """sum_n p_n accuracy_n on the seen range, %: what training optimises, beside what is deployed."""
+    """sum_n p_n accuracy_n on the seen range, %: what training optimises, beside what is
+    deployed."""
     x, target = test.x[seen], test.target[seen]
     assert isinstance(x, Tensor)
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""Pondering transformers: bAbI (section 3.2), paired associative inference (3.3), difficulty of images."""
+"""Pondering transformers: bAbI (section 3.2), paired associative inference (3.3), difficulty of
+images."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -134,9 +135,7 @@ def _trim(story: Tensor) -> Tensor:
 
 
 def _learner(config: Transformer, embed: torch.nn.Module, outputs: int) -> Learner:
-    layer = universal_layer(
-        config.dim, config.heads, config.transition, attention=config.attention
-    )
+    layer = universal_layer(config.dim, config.heads, config.transition, attention=config.attention)
     step = TransformerStep(embed, layer, dim=config.dim, outputs=outputs, dropout=config.dropout)
     return Learner(step, config)
 
@@ -175,7 +174,9 @@ class Pai(Transformer):
 
 def pai(config: Pai, run: Run) -> Metrics:
     """Accuracy on direct (A-B, B-C) and indirect (A-C) queries over images never trained on."""
-    pools = {name: image_pool(config.pool, config.features, run.rng(name)) for name in ("train", "test")}
+    pools = {
+        name: image_pool(config.pool, config.features, run.rng(name)) for name in ("train", "test")
+    }
     learner = run.place(_learner(config, PairEmbedding(config.features, config.dim), outputs=2))
 
     def batch_at(step: int) -> Examples:
@@ -233,7 +234,8 @@ class Pixels(NamedTuple):
 
 
 def images(config: Images, run: Run) -> Metrics:
-    """Steps against corruption, and whether few steps mean a safe answer (risk against coverage)."""
+    """Steps against corruption, and whether few steps mean a safe answer (risk against
+    coverage)."""
     train, test = data.mnist(run.data)
     embed = PatchEmbedding(train.image.shape[-1], config.patch, config.dim)
     learner = run.place(_learner(config, embed, outputs=10))
@@ -263,7 +265,9 @@ def images(config: Images, run: Run) -> Metrics:
     risk = _risk_at_coverage(all_good.numpy(), all_steps.numpy())
     coverage = np.linspace(0.05, 1, 20)
     at = [risk[int(share * len(risk)) - 1] for share in coverage]
-    run.series("risk", coverage, at, x_label="coverage", y_label="error of the covered share, %")
+    run.series(
+        "risk", coverage.tolist(), at, x_label="coverage", y_label="error of the covered share, %"
+    )
     return {
         "clean_accuracy": 100 * float(good[0].mean()),
         "accuracy": 100 * float(all_good.mean()),

@@ -1,11 +1,12 @@
 """Ponder: any step function in a loop that learns when to stop (section 2).
 
-The step is called as `step(context, state) -> (prediction, state, halt_logit)`. Shapes: B examples, T
-tokens; prediction `(B, ...)`, halt_logit `(B,)` for one stopping time an example or `(B, T)` for one a
-token, state any tuple, list or dict of tensors whose first dimension is B. A step may also offer
+The step is called as `step(context, state) -> (prediction, state, halt_logit)`. Shapes: B
+examples, T tokens; prediction `(B, ...)`, halt_logit `(B,)` for one stopping time an example or
+`(B, T)` for one a token, state any tuple, list or dict of tensors whose first dimension is B. A
+step may also offer
 
-    prepare(x) -> context            what does not change over the steps: computed once, not N times;
-                                     dropout masks belong here, so that one mask serves the whole sequence
+    prepare(x) -> context            what does not change over the steps, computed once; a dropout
+                                     mask belongs here, so that it serves the whole sequence
     initial_state(context) -> state  used when no state is given
 
 Without `prepare`, the context is x itself.
@@ -47,13 +48,16 @@ class Ponder(nn.Module):
         step: module or function `(context, state) -> (prediction, state, halt_logit)`.
         max_steps: N, the longest unroll.
         min_steps: no halting before this step.
-        eps: in training, unroll only until every example has stopped with probability above `1 - eps`
-            (section 2.1: 0.05). None always unrolls N steps: a fixed graph for `torch.compile`.
+        eps: in training, unroll only until every example has stopped with probability above `1 -
+            eps` (section 2.1: 0.05). None always unrolls N steps: a fixed graph for
+            `torch.compile`.
         check_every: steps between two looks at the eps rule (each look waits for the GPU).
-        halting: None takes the step's own halt logit. Else a module or function `(context, state) ->
-            halt_logit` that reads the state after each step: a separate halting network.
-        detach_halting: the separate network reads a detached state, so that halting never trains the step.
-        checkpoint: keep only the states and recompute each step in the backward pass: memory for time.
+        halting: None takes the step's own halt logit. Else a module or function `(context, state)
+            -> halt_logit` that reads the state after each step: a separate halting network.
+        detach_halting: the separate network reads a detached state, so that halting never trains
+            the step.
+        checkpoint: keep only the states and recompute each step in the backward pass: memory for
+            time.
 
     Raises:
         ValueError: `max_steps` below one, `min_steps` outside 1..max_steps, `eps` outside (0, 1).
@@ -117,14 +121,7 @@ class Ponder(nn.Module):
 
     def begin(self, x: Tree, state: Tree = None) -> tuple[Tree, Tree]:
         """(context, first state) of a sequence of steps."""
-        prepare = getattr(self.step, "prepare", None)
-        context = x if prepare is None else prepare(x)
-        if state is None:
-            initial_state = getattr(self.step, "initial_state", None)
-            if initial_state is None:
-                raise ValueError("a step without initial_state(context) needs state=..., got None")
-            state = initial_state(context)
-        return context, state
+        return begin(self.step, x, state)
 
     def advance(self, n: int, context: Tree, state: Tree) -> tuple[Tensor, Tree, Tensor]:
         """Step number n (from 1): (prediction, state, halt_logit)."""
@@ -151,51 +148,68 @@ class Ponder(nn.Module):
     ) -> Answer:
         """Answer each example as soon as the rule stops it; stopped examples cost nothing more.
 
-        With one halt logit an example, the batch shrinks to the running examples after every step, and
-        the result equals running each example alone. With one a token, a stopped token keeps its state
-        (every state tensor `(B, T, ...)` of three or more dimensions is copied) while the others attend
-        to it, and an example leaves when all its tokens have stopped.
+        With one halt logit an example, the batch shrinks to the running examples after every step,
+        and the result equals running each example alone. With one a token, a stopped token keeps
+        its state (every state tensor `(B, T, ...)` of three or more dimensions is copied) while
+        the others attend to it, and an example leaves when all its tokens have stopped.
 
         Args:
             x: input, first dimension B in every tensor.
             state: first state, or None for the step's own.
-            rule: `sample()`, `argmax()`, `median()`, `threshold(tau)`, `expected()`, or any `StopRule`.
+            rule: `sample()`, `argmax()`, `median()`, `threshold(tau)`, `expected()`, or any
+            `StopRule`.
             max_steps: N at evaluation; it may be larger than in training.
-            compact: False keeps stopped examples in the batch until all have stopped (for comparison).
+            compact: False keeps stopped examples in the batch until all have stopped (for
+                comparison).
         """
         context, state = self.begin(x, state)
         last = max_steps or self.max_steps
-        rows = answer = prediction = None
+        rows: _Rows | None = None
         for n in range(1, last + 1):
             before = state
             prediction, state, logit = self.advance(n, context, state)
-            logit = logit.float()
-            if answer is None:
-                carry, log_survival = rule.begin(logit), torch.zeros_like(logit)
-                running = torch.ones_like(logit, dtype=torch.bool)
-                steps, final_steps = torch.zeros_like(running, dtype=torch.int64), None
-                rows = torch.arange(len(logit), device=logit.device)
-                answer = final = torch.zeros_like(prediction)
-                final_steps = torch.zeros_like(steps)
+            if rows is None:
+                rows = _Rows.start(prediction, logit.float(), rule)
+                final, final_steps = torch.zeros_like(prediction), torch.zeros_like(rows.steps)
             if logit.dim() == 2:
-                state = map_tensors(lambda new, old: _freeze(new, old, running), state, before)
-            steps = steps + running
-            log_stop, log_survival = advance_survival(log_survival, logit, forced=n == last)
-            carry, mix, halt = rule(carry, log_stop, log_survival)
-            answer = blend(answer, prediction, mix * running)
-            running = running & ~halt
-            alive = running.flatten(1).any(1) if running.dim() == 2 else running
-            if compact or not alive.any():
-                keep = alive.nonzero().squeeze(1)
-                if len(keep) < len(rows):
-                    final[rows], final_steps[rows] = answer, steps
-                    if len(keep) == 0:
-                        break
-                    rows, answer, steps, carry, log_survival, running, context, state = map_tensors(
-                        lambda leaf: leaf.index_select(0, keep),
-                        (rows, answer, steps, carry, log_survival, running, context, state),
-                    )
+                state = _freeze(state, before, rows.running)
+            rows = rows.decide(prediction, logit.float(), rule, forced=n == last)
+            alive = rows.running.reshape(len(logit), -1).any(1)
+            none_left = not alive.any()
+            if none_left or (compact and not alive.all()):
+                final[rows.place], final_steps[rows.place] = rows.answer, rows.steps
+                if none_left:
+                    break
+                kept = alive.nonzero().squeeze(1)
+                rows, context, state = _take((rows, context, state), kept)
         return Answer(final, final_steps)
+
+
+class _Rows(NamedTuple):
+    """The examples that are still in the batch: R of them, or `(R, T)` where tokens halt."""
+
+    place: Tensor
+    """Their places in the whole batch, `(R,)`."""
+    answer: Tensor
+    steps: Tensor
+    carry: Tensor
+    log_survival: Tensor
+    running: Tensor
+
+    @classmethod
+    def start(cls, prediction: Tensor, logit: Tensor, rule: StopRule) -> "_Rows":
+        running = torch.ones_like(logit, dtype=torch.bool)
+        steps = torch.zeros_like(running, dtype=torch.int64)
+        place = torch.arange(len(logit), device=logit.device)
+        answer = torch.zeros_like(prediction)
+        return cls(place, answer, steps, rule.begin(logit), torch.zeros_like(logit), running)
+
+    def decide(self, prediction: Tensor, logit: Tensor, rule: StopRule, *, forced: bool) -> "_Rows":
+        log_stop, log_survival = advance_survival(self.log_survival, logit, forced=forced)
+        carry, mix, halt = rule(self.carry, log_stop, log_survival)
+        answer = blend(self.answer, prediction, mix * self.running)
+        steps, running = self.steps + self.running, self.running & ~halt
+        return _Rows(self.place, answer, steps, carry, log_survival, running)
 
 
 class _OneStep(nn.Module):
@@ -210,9 +224,9 @@ class _OneStep(nn.Module):
 def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.ExportedProgram:
     """One step (with its halting network) as an exported program that takes any batch size.
 
-    The loop over steps stays in Python, because compaction changes the batch from step to step. To run
-    it elsewhere: `run = program.module()`, then `Ponder(lambda context, state: run(context, state))`, given
-    the context and the first state of `ponder.begin(x)`.
+    The loop over steps stays in Python, because compaction changes the batch from step to step. To
+    run it elsewhere: `run = program.module()`, then `Ponder(lambda context, state: run(context,
+    state))`, given the context and the first state of `ponder.begin(x)`.
 
     Args:
         ponder: in evaluation mode.
@@ -226,8 +240,24 @@ def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.Exp
     return torch.export.export(_OneStep(ponder), example, dynamic_shapes=shapes)
 
 
+def begin(step: Step, x: Tree, state: Tree = None) -> tuple[Tree, Tree]:
+    """(context, first state) from a step's optional `prepare` and `initial_state`.
+
+    Raises ValueError where neither a state nor `initial_state` is given.
+    """
+    prepare = getattr(step, "prepare", None)
+    context = x if prepare is None else prepare(x)
+    if state is None:
+        initial_state = getattr(step, "initial_state", None)
+        if initial_state is None:
+            raise ValueError("a step without initial_state(context) needs state=..., got None")
+        state = initial_state(context)
+    return context, state
+
+
 def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply a function to the tensors of a tree (and to those at the same places of other trees)."""
+    """Apply a function to the tensors of a tree (and to those at the same places of other
+    trees)."""
     if isinstance(tree, Tensor):
         return function(tree, *others)
     if isinstance(tree, dict):
@@ -239,11 +269,21 @@ def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree
         return type(tree)(parts)
     if tree is None:
         return None
-    raise ValueError(f"state and context are tensors, tuples, lists, dicts or None, got {type(tree).__name__}")
+    raise ValueError(
+        f"state and context are tensors, tuples, lists, dicts or None, got {type(tree).__name__}"
+    )
 
 
-def _freeze(new: Tensor, old: Tensor, running: Tensor) -> Tensor:
-    """Keep the old value at stopped tokens: `(B, T, ...)` against `(B, T)`."""
-    if new.dim() < 3:
-        return new
-    return torch.where(running.reshape(*running.shape, *[1] * (new.dim() - 2)), new, old)
+def _freeze(state: Tree, before: Tree, running: Tensor) -> Tree:
+    """Keep the old value at stopped tokens: leaves `(B, T, ...)` against `(B, T)`."""
+
+    def keep(new: Tensor, old: Tensor) -> Tensor:
+        if new.dim() < 3:
+            return new
+        return torch.where(running.reshape(*running.shape, *[1] * (new.dim() - 2)), new, old)
+
+    return map_tensors(keep, state, before)
+
+
+def _take(tree: Tree, rows: Tensor) -> Tree:
+    return map_tensors(lambda leaf: leaf.index_select(0, rows), tree)

@@ -1,8 +1,9 @@
-"""When to stop at evaluation: five rules, each usable online (one step at a time) or on a full unroll.
+"""When to stop at evaluation: five rules, each usable online (one step at a time) or on a full
+unroll.
 
-A rule sees, for every running example (or token), log p_n and the log survival after step n, and says
-how the answer changes and who stops. It never looks ahead, so that stopping saves the later steps. The
-last step always stops everyone (truncation `remainder`).
+A rule sees, for every running example (or token), log p_n and the log survival after step n, and
+says how the answer changes and who stops. It never looks ahead, so that stopping saves the later
+steps. The last step always stops everyone (truncation `remainder`).
 """
 
 import math
@@ -20,7 +21,8 @@ class Decision(NamedTuple):
     carry: Tensor
     """What the rule remembers."""
     mix: Tensor
-    """Weight in [0, 1] of this step's prediction: answer <- answer + mix * (prediction - answer)."""
+    """Weight in [0, 1] of this step's prediction: answer <- answer + mix * (prediction -
+    answer)."""
     halt: Tensor
     """True where no later step can change the answer."""
 
@@ -89,8 +91,8 @@ class _Expected:
 def sample(generator: torch.Generator | None = None) -> StopRule:
     """The paper's rule: stop at n with probability lambda_n.
 
-    Drawn by inverting the CDF with one uniform number an example, which has exactly the distribution of
-    step-by-step Bernoulli draws and needs no random number inside the loop.
+    Drawn by inverting the CDF with one uniform number an example, which has exactly the
+    distribution of step-by-step Bernoulli draws and needs no random number inside the loop.
     """
     return _Quantile(None, generator)
 
@@ -108,7 +110,8 @@ def median() -> StopRule:
 
 
 def argmax() -> StopRule:
-    """Answer with the most probable stopping step; runs until no later step can be more probable."""
+    """Answer with the most probable stopping step; runs until no later step can be more
+    probable."""
     return _Argmax()
 
 
@@ -124,7 +127,8 @@ def expected(tolerance: float = 0.0) -> StopRule:
 
 @torch.no_grad()
 def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
-    """Apply a rule to a full unroll: the slow twin of `Ponder.infer`, and many rules for one unroll.
+    """Apply a rule to a full unroll: the slow twin of `Ponder.infer`, and many rules for one
+    unroll.
 
     Args:
         predictions: `(steps, batch, ...)`.
@@ -148,14 +152,16 @@ def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
 
 
 def advance_survival(log_survival: Tensor, logit: Tensor, *, forced: bool) -> tuple[Tensor, Tensor]:
-    """(log p_n, log survival after n) from log survival before n; `forced` is the last step's halt."""
+    """(log p_n, log survival after n) from log survival before n; `forced` is the last step's
+    halt."""
     if forced:
         return log_survival, torch.full_like(log_survival, -math.inf)
     return log_survival + logsigmoid(logit), log_survival + logsigmoid(-logit)
 
 
 def blend(answer: Tensor, prediction: Tensor, mix: Tensor) -> Tensor:
-    """answer + mix * (prediction - answer), `mix` broadcast over trailing dimensions; exact at 0 and 1."""
+    """answer + mix * (prediction - answer), `mix` broadcast over trailing dimensions; exact at 0
+    and 1."""
     weight = mix.to(prediction.dtype).reshape(*mix.shape, *[1] * (prediction.dim() - mix.dim()))
     return torch.lerp(answer, prediction, weight.expand_as(prediction))
 
@@ -167,7 +173,8 @@ def calibrate_threshold(
 
     Args:
         halt_logits: `(steps, examples)` on validation data.
-        correct: `(steps, examples)`, whether (or how well, in [0, 1]) each step's prediction is right.
+        correct: `(steps, examples)`, whether (or how well, in [0, 1]) each step's prediction is
+        right.
         tolerance: accuracy that may be lost against the best candidate.
         candidates: number of evenly spaced values of tau in (0, 1) that are tried.
 
@@ -176,7 +183,8 @@ def calibrate_threshold(
     """
     if correct.shape != halt_logits.shape:
         raise ValueError(
-            f"correct must be {tuple(halt_logits.shape)} like halt_logits, got {tuple(correct.shape)}"
+            f"correct must be {tuple(halt_logits.shape)} like halt_logits, "
+            f"got {tuple(correct.shape)}"
         )
     grid = torch.linspace(0, 1, candidates + 2)[1:-1].tolist()
     right = correct.to(torch.float32)

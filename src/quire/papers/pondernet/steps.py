@@ -1,7 +1,8 @@
 """Recurrent steps to ponder with. B examples, H hidden units, T digit positions.
 
-Each is a module `(context, state) -> (prediction, state, halt_logit)` with `prepare` (the part of the
-work that depends on the input alone, done once) and `initial_state`. The input is seen at every step.
+Each is a module `(context, state) -> (prediction, state, halt_logit)` with `prepare` (the part of
+the work that depends on the input alone, done once) and `initial_state`. The input is seen at
+every step.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from quire.papers.pondernet.ponder import Tree
 class RNNStep(nn.Module):
     """The paper's parity step: h' = tanh(W x + U h + b), prediction and halt logit linear in h'.
 
-    W x is computed once. U h', the prediction and the halt logit come from one matrix product; its result
-    `(B, H + outputs + 1)` is the state, so that each step costs one product.
+    W x is computed once. U h', the prediction and the halt logit come from one matrix product, and
+    U h' `(B, H)` is the state, so that each step costs one product.
 
     Example:
         >>> import torch
@@ -29,25 +30,29 @@ class RNNStep(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.parts = [hidden, outputs, 1]
         self.prepare = nn.Linear(inputs, hidden)
         self.mixed = nn.Linear(hidden, hidden + outputs + 1)
 
     def initial_state(self, context: Tensor) -> Tensor:
         """U h for h = 0: zeros."""
-        return context.new_zeros(len(context), self.mixed.out_features)
+        return torch.zeros_like(context)
 
     def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: `(B, H)`, `(B, H + outputs + 1)` -> prediction, state, halt logit."""
-        state = self.mixed(torch.tanh(context + state[:, : self.hidden]))
-        return state[:, self.hidden : -1], state, state[:, -1]
+        """One step: `(B, H)`, `(B, H)` (U h) -> prediction, state, halt logit."""
+        # One split is one node in the backward pass; three slices would be three, each with zeros
+        # to add.
+        recurrent, prediction, halt = self.mixed(torch.tanh(context + state)).split(self.parts, 1)
+        return prediction, recurrent, halt.squeeze(1)
 
 
 class GRUStep(nn.Module):
-    """A GRU cell as the step, equal to `nn.GRUCell` with linear prediction and halt logit on its state.
+    """A GRU cell as the step, equal to `nn.GRUCell` with linear prediction and halt logit on its
+    state.
 
-    The input's gates are computed once; the state's gates, the prediction and the halt logit come from
-    one matrix product. The state is `(h, product)`, `(B, H)` and `(B, 3H + outputs + 1)`.
+    The input's gates are computed once; the state's gates, the prediction and the halt logit come
+    from one matrix product. The state is `(h, reset and update gates, new gate)` with the parts
+    that h contributes, `(B, H)`, `(B, 2H)` and `(B, H)`.
 
     Example:
         >>> import torch
@@ -61,33 +66,38 @@ class GRUStep(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         self.hidden = hidden
-        self.prepare = nn.Linear(inputs, 3 * hidden)
+        self.parts = [2 * hidden, hidden, outputs, 1]
+        self.read = nn.Linear(inputs, 3 * hidden)
         self.mixed = nn.Linear(hidden, 3 * hidden + outputs + 1)
 
-    def initial_state(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """h = 0 and its product, the bias."""
-        h = context.new_zeros(len(context), self.hidden)
-        return h, self.mixed.bias.to(context.dtype).expand(len(context), -1)
+    def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The input's part of the gates, in PyTorch's order: (reset and update, new)."""
+        return self.read(x).split(self.parts[:2], 1)
+
+    def initial_state(self, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """h = 0, whose product with the weights is the bias."""
+        gates, new, _, _ = self.mixed.bias.to(context[0].dtype).split(self.parts)
+        rows = len(context[0])
+        return torch.zeros_like(context[1]), gates.expand(rows, -1), new.expand(rows, -1)
 
     def forward(
-        self, context: Tensor, state: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-        """One step of the cell (gates in PyTorch's order: reset, update, new)."""
-        h, product = state
-        size = self.hidden
-        reset, update = (context[:, : 2 * size] + product[:, : 2 * size]).sigmoid().chunk(2, 1)
-        new = torch.tanh(torch.addcmul(context[:, 2 * size :], reset, product[:, 2 * size : 3 * size]))
-        h = torch.lerp(new, h, update)
-        product = self.mixed(h)
-        return product[:, 3 * size : -1], (h, product), product[:, -1]
+        self, context: tuple[Tensor, ...], state: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], Tensor]:
+        """One step of the cell."""
+        h, gates, new = state
+        reset, update = (context[0] + gates).sigmoid().chunk(2, 1)
+        h = torch.lerp(torch.tanh(torch.addcmul(context[1], reset, new)), h, update)
+        gates, new, prediction, halt = self.mixed(h).split(self.parts, 1)
+        return prediction, (h, gates, new), halt.squeeze(1)
 
 
 class HopStep(nn.Module):
     """A step that can follow a map by one hop while it counts, and nothing more.
 
-    The input `(B, elements + hops)` is a one-hot start and a one-hot count. A distribution over elements
-    is multiplied by one learned matrix a step and by nothing else, so that an answer k hops away needs k
-    steps: difficulty is exact. A small recurrent counter reads the count and gives the halt logit.
+    The input `(B, elements + hops)` is a one-hot start and a one-hot count. A distribution over
+    elements is multiplied by one learned matrix a step and by nothing else, so that an answer k
+    hops away needs k steps: difficulty is exact. A small recurrent counter reads the count and
+    gives the halt logit.
 
     Example:
         >>> import torch
@@ -127,8 +137,9 @@ class HopStep(nn.Module):
 class DigitStep(nn.Module):
     """A step for integer arithmetic: every digit position looks at itself and its two neighbours.
 
-    The input is one-hot digits `(B, channels, T)`, least significant first. A carry moves one position a
-    step, so the steps needed grow with the longest carry chain, and the same weights work at any T.
+    The input is one-hot digits `(B, channels, T)`, least significant first. A carry moves one
+    position a step, so the steps needed grow with the longest carry chain, and the same weights
+    work at any T.
 
     Args:
         channels: input channels (10 for each operand row).
@@ -162,7 +173,8 @@ class DigitStep(nn.Module):
         return torch.zeros_like(context.transpose(1, 2))
 
     def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Context `(B, hidden, T)` and state `(B, T, hidden)` -> prediction `(B, T, classes)`, ..."""
+        """Context `(B, hidden, T)` and state `(B, T, hidden)` -> prediction `(B, T, classes)`,
+        ..."""
         padded = nn.functional.pad(state, (0, 0, 1, 1))
         window = torch.cat([padded[:, :-2], state, padded[:, 2:]], 2)
         state = torch.tanh(context.transpose(1, 2) + self.neighbours(window))
@@ -178,7 +190,8 @@ class HaltingNetwork(nn.Module):
     Args:
         dim: width of what it reads.
         hidden: units of its hidden layer.
-        read: picks the tensor `(B, dim)` or `(B, T, dim)` from the state; default: the state itself.
+        read: picks the tensor `(B, dim)` or `(B, T, dim)` from the state; default: the state
+            itself.
 
     Example:
         >>> import torch
@@ -187,7 +200,9 @@ class HaltingNetwork(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, dim: int, hidden: int, *, read: Callable[[Tree], Tensor] | None = None) -> None:
+    def __init__(
+        self, dim: int, hidden: int, *, read: Callable[[Tree], Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.read = read
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))

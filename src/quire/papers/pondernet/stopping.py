@@ -7,7 +7,8 @@ hazard        lambda_n = sigmoid(a_n): probability of stopping at n *if n is rea
 survival      prod_{j<n} (1 - lambda_j): probability that n is reached
 stop_prob     p_n = lambda_n * survival: probability of stopping exactly at n
 
-Everything is computed from logits in the log domain, in float32 or better: no logarithm of zero, no clamp.
+Everything is computed from logits in the log domain, in float32 or better: no logarithm of zero,
+no clamp.
 """
 
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from torch.nn.functional import logsigmoid
 Truncation = Literal["remainder", "renormalise"]
 
 CERTAIN = 1e4
-"""A logit this large is a hazard of exactly one (its negative: zero) whose logarithms are finite."""
+"""A logit this large is a hazard of exactly one (its negative: zero) whose logarithms are
+finite."""
 
 Regulariser = Callable[[Tensor], Tensor]
-"""Penalty on log stopping probabilities `(N, B[, T])`: returns `(B[, T])`, or one number for the batch."""
+"""Penalty on log stopping probabilities `(N, B[, T])`: returns `(B[, T])`, or one number for the
+batch."""
 
 
 def stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
@@ -32,8 +35,9 @@ def stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remaind
 
     Args:
         halt_logits: `(steps, batch)` or `(steps, batch, tokens)`, any real numbers.
-        truncation: what becomes of the mass left after the last step N. `remainder` gives it to step N
-            (as if the last hazard were one); `renormalise` conditions on stopping within N steps.
+        truncation: what becomes of the mass left after the last step N. `remainder` gives it to
+            step N (as if the last hazard were one); `renormalise` conditions on stopping within N
+            steps.
 
     Returns:
         Probabilities of the same shape that sum to one over the first dimension, float32 or better.
@@ -44,7 +48,8 @@ def stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remaind
 
 
 def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
-    """Logarithm of `stopping_distribution`, finite for every finite logit. Same arguments and shape."""
+    """Logarithm of `stopping_distribution`, finite for every finite logit. Same arguments and
+    shape."""
     if halt_logits.dim() < 1 or halt_logits.shape[0] < 1:
         raise ValueError(
             f"halt_logits must be (steps, batch) or (steps, batch, tokens) with at least one step, "
@@ -62,8 +67,8 @@ def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "rem
 def truncate_examples(halt_logits: Tensor, eps: float) -> Tensor:
     """The eps rule for each example: force its halt at its own first n with CDF(n) > 1 - eps.
 
-    A batch is unrolled to the longest example; this makes the others end where they would have ended
-    alone. Shapes: `(steps, batch[, tokens])` in and out; use with `truncation="remainder"`.
+    A batch is unrolled to the longest example; this makes the others end where they would have
+    ended alone. Shapes: `(steps, batch[, tokens])` in and out; use with `truncation="remainder"`.
     """
     log_survival = logsigmoid(-halt_logits.detach().float()).cumsum(0)
     over = log_survival < torch.log(torch.tensor(eps))
@@ -74,19 +79,21 @@ def truncate_examples(halt_logits: Tensor, eps: float) -> Tensor:
 class GeometricPrior:
     """Geometric distribution over 1, 2, ..., N: `lambda_p (1 - lambda_p)^(n-1)`, truncated at N.
 
-    `renormalise` (the paper's) divides by `1 - (1 - lambda_p)^N`; `remainder` gives the tail to N. With
-    the truncation of the stopping distribution, a constant hazard of `lambda_p` has divergence zero.
-    Its mean is `1 / lambda_p` steps as N grows.
+    `renormalise` (the paper's) divides by `1 - (1 - lambda_p)^N`; `remainder` gives the tail to N.
+    With the truncation of the stopping distribution, a constant hazard of `lambda_p` has
+    divergence zero. Its mean is `1 / lambda_p` steps as N grows.
 
     Args:
         lambda_p: the prior's hazard.
         truncation: what becomes of the mass beyond N.
-        horizon: N. None takes the length of each unroll, as the paper writes it; but where the eps rule
-            chooses that length, stopping at once is then free (N = 1 has divergence zero) and networks
-            find it. Give `max_steps` there: the prior is cut to the unroll and not normalised again.
+        horizon: N. None takes the length of each unroll, as the paper writes it; but where the eps
+            rule chooses that length, stopping at once is then free (N = 1 has divergence zero) and
+            networks find it. Give `max_steps` there: the prior is cut to the unroll and not
+            normalised again.
 
     Raises:
-        ValueError: `lambda_p` outside (0, 1). At 1 the prior forbids a second step and the KL is infinite.
+        ValueError: `lambda_p` outside (0, 1). At 1 the prior forbids a second step and the KL is
+        infinite.
     """
 
     lambda_p: float
@@ -102,7 +109,9 @@ class GeometricPrior:
         """Log-probabilities of stopping at 1..steps, shape `(steps,)`, float64."""
         horizon = self.horizon or steps
         if steps > horizon:
-            raise ValueError(f"the prior has a horizon of {horizon} steps, got an unroll of {steps}")
+            raise ValueError(
+                f"the prior has a horizon of {horizon} steps, got an unroll of {steps}"
+            )
         odds = torch.tensor(self.lambda_p, dtype=torch.float64).logit()
         return log_stopping_distribution(odds.expand(horizon), self.truncation)[:steps]
 
@@ -124,12 +133,14 @@ def kl_to_prior(prior: GeometricPrior | Tensor) -> Regulariser:
 def kl_geometric(
     lambda_p: float, truncation: Truncation = "renormalise", *, horizon: int | None = None
 ) -> Regulariser:
-    """KL(p || geometric prior): the paper's regulariser (section 2.2, eq. 4). See `GeometricPrior`."""
+    """KL(p || geometric prior): the paper's regulariser (section 2.2, eq. 4). See
+    `GeometricPrior`."""
     return kl_to_prior(GeometricPrior(lambda_p, truncation, horizon))
 
 
 def kl_empirical(prior: GeometricPrior | Tensor) -> Regulariser:
-    """KL(mean over the batch of p || prior): the prior holds for the population, not for each example.
+    """KL(mean over the batch of p || prior): the prior holds for the population, not for each
+    example.
 
     An easy example may then always stop early and a hard one late at no cost.
     """
@@ -210,7 +221,9 @@ def _log_prior(prior: GeometricPrior | Tensor, like: Tensor) -> Tensor:
     if isinstance(prior, GeometricPrior):
         return prior.log_prob(steps).to(like)
     if prior.dim() != 1 or prior.shape[0] < steps:
-        raise ValueError(f"prior must be one weight a step, at least {steps}, got {tuple(prior.shape)}")
+        raise ValueError(
+            f"prior must be one weight a step, at least {steps}, got {tuple(prior.shape)}"
+        )
     return (prior / prior.sum()).log()[:steps].to(like)
 
 

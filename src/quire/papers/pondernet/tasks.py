@@ -1,7 +1,9 @@
-"""Tasks whose difficulty is known: parity, hops, integer arithmetic, associative inference, corruption.
+"""Tasks whose difficulty is known: parity, hops, integer arithmetic, associative inference,
+corruption.
 
-A task is split in two where the experiment has a curriculum: random draws, which follow from the step
-alone, and the examples made of them for the current difficulty. B examples, n places, T digits.
+A task is split in two where the experiment has a curriculum: random draws, which follow from the
+step alone, and the examples made of them for the current difficulty. B examples, n places, T
+digits.
 """
 
 from typing import Literal, NamedTuple
@@ -26,7 +28,7 @@ class Examples(NamedTuple):
 class ParityDraws(NamedTuple):
     """Uniform numbers that parity examples are made of."""
 
-    count: Tensor
+    share: Tensor
     """`(B,)`"""
     order: Tensor
     """`(B, n)`"""
@@ -36,22 +38,22 @@ class ParityDraws(NamedTuple):
 
 def parity_draws(batch: int, length: int, generator: torch.Generator) -> ParityDraws:
     """The randomness of a batch of parity examples."""
-    count = torch.rand(batch, generator=generator)
+    share = torch.rand(batch, generator=generator)
     order, sign = torch.rand(2, batch, length, generator=generator)
-    return ParityDraws(count, order, sign)
+    return ParityDraws(share, order, sign)
 
 
 def parity(draws: ParityDraws, least: int, most: int, *, prefix: int | None = None) -> Examples:
     """Vectors of +1, -1 and 0; the answer is whether the number of +1 is odd.
 
-    The number k of non-zero entries, the difficulty, is uniform in least..most, their places and signs
-    are random. `prefix` puts them in the first `prefix` places only (the other reading of the paper's
-    "integers from 1 to 48").
+    The number k of non-zero entries, the difficulty, is uniform in least..most, their places and
+    signs are random. `prefix` puts them in the first `prefix` places only (the other reading of
+    the paper's "integers from 1 to 48").
     """
     room = prefix or draws.order.shape[1]
     if not 0 <= least <= most <= room:
         raise ValueError(f"0 <= least <= most <= {room} is needed, got {least} and {most}")
-    k = (least + draws.count * (most - least + 1)).long().clamp(max=most)
+    k = (least + draws.share * (most - least + 1)).long().clamp(max=most)
     order = draws.order.clone()
     order[:, room:] = 2.0  # behind every other place
     used = order.argsort(1).argsort(1) < k.unsqueeze(1)
@@ -60,18 +62,21 @@ def parity(draws: ParityDraws, least: int, most: int, *, prefix: int | None = No
 
 
 class HopMap(NamedTuple):
-    """A map of elements to elements with one path: every element leads, in the end, to the last one."""
+    """A map of elements to elements with one path: every element leads, in the end, to the last
+    one."""
 
     order: Tensor
     """`(elements,)`: order[i + 1] leads to order[i]; order[0] leads to itself."""
 
     @classmethod
     def draw(cls, elements: int, generator: torch.Generator) -> "HopMap":
-        """A random one. (A pure cycle would not do: there, m hops repeated can stand for one hop.)"""
+        """A random one. (A pure cycle would not do: there, m hops repeated can stand for one
+        hop.)"""
         return cls(torch.randperm(elements, generator=generator))
 
     def examples(self, uniform: Tensor, largest: int, *, hops: int) -> Examples:
-        """Where k in 1..largest applications lead; starts and counts from `uniform`, `(B, 2)` in [0, 1).
+        """Where k in 1..largest applications lead; starts and counts from `uniform`, `(B, 2)` in
+        [0, 1).
 
         x is a one-hot start beside a one-hot k, `(B, elements + hops)`; difficulty is k.
         """
@@ -86,13 +91,15 @@ class HopMap(NamedTuple):
 def arithmetic(
     operation: Operation, batch: int, digits: int, *, generator: torch.Generator, fewest: int = 1
 ) -> Examples:
-    """Integer operations on numbers of `fewest`..`digits` digits, digit by digit, least significant first.
+    """Integer operations on numbers of `fewest`..`digits` digits, digit by digit, least
+    significant first.
 
     `add` and `subtract` (larger minus smaller) take two numbers; `multiply` a number and one digit;
-    `modulo` a number and a one-digit modulus 2..9, the answer standing in the lowest place. x holds two
-    rows of one-hot digits, `(B, 20, T)`, T = digits + 1; a one-digit operand is repeated at every
-    place. Difficulty is the longest chain that must be worked off in order: the farthest that a carry
-    (or borrow) travels, or the number of digits for `modulo`. Long chains are made frequent.
+    `modulo` a number and a one-digit modulus 2..9, the answer standing in the lowest place. x
+    holds two rows of one-hot digits, `(B, 20, T)`, T = digits + 1; a one-digit operand is repeated
+    at every place. Difficulty is the longest chain that must be worked off in order: the farthest
+    that a carry (or borrow) travels, or the number of digits for `modulo`. Long chains are made
+    frequent.
     """
     length = digits + 1
     place = torch.arange(length)
@@ -100,7 +107,9 @@ def arithmetic(
     used = place < size
     a = torch.randint(0, 10, (batch, length), generator=generator)
     b = torch.randint(0, 10, (batch, length), generator=generator)
-    pass_on = torch.rand(batch, length, generator=generator) < torch.rand(batch, 1, generator=generator)
+    pass_on = torch.rand(batch, length, generator=generator) < torch.rand(
+        batch, 1, generator=generator
+    )
     if operation == "add":
         b = torch.where(pass_on, 9 - a, b) * used
         a = a * used
@@ -123,7 +132,8 @@ def _value(digits: Tensor) -> Tensor:
 
 
 def _work_out(operation: Operation, a: Tensor, b: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """School arithmetic on `(B, T)` digits: answer digits, and the longest distance a carry travels."""
+    """School arithmetic on `(B, T)` digits: answer digits, and the longest distance a carry
+    travels."""
     if operation == "modulo":
         rest = torch.zeros_like(a[:, 0])
         for t in reversed(range(a.shape[1])):
@@ -160,8 +170,9 @@ def paired_associates(
 ) -> Examples:
     """Paired associative inference: `pairs` chains A-B-C are stored as rows A-B and B-C.
 
-    The query is a cue with a match and a lure, in random order; the answer, 0 or 1, is the place of the
-    match. The lure has the match's role in another chain. An A-C query needs both rows of its chain.
+    The query is a cue with a match and a lure, in random order; the answer, 0 or 1, is the place
+    of the match. The lure has the match's role in another chain. An A-C query needs both rows of
+    its chain.
 
     Args:
         batch: B.
@@ -171,11 +182,13 @@ def paired_associates(
         link: which kind of query; `mixed` draws a kind for each example.
 
     Returns:
-        x = (memory `(B, 2 pairs, 2, F)`, query `(B, 3, F)`); difficulty 1 for direct links, 2 for A-C.
+        x = (memory `(B, 2 pairs, 2, F)`, query `(B, 3, F)`); difficulty 1 for direct links, 2 for
+        A-C.
     """
     if pairs < 2 or len(pool) < 3 * pairs:
         raise ValueError(
-            f"pairs must be at least 2 and the pool hold 3 images a chain, got {pairs} and {len(pool)}"
+            f"pairs must be at least 2 and the pool hold 3 images a chain, "
+            f"got {pairs} and {len(pool)}"
         )
     ids = torch.rand(batch, len(pool), generator=generator).argsort(1)[:, : 3 * pairs]
     chains = pool[ids].unflatten(1, (pairs, 3))
@@ -205,10 +218,11 @@ def image_pool(images: int, features: int, generator: torch.Generator) -> Tensor
 
 
 def corrupt(images: Tensor, level: Tensor, generator: torch.Generator) -> Tensor:
-    """Images `(B, C, H, W)` in [0, 1] with noise, blur and a grey square, all growing with the level.
+    """Images `(B, C, H, W)` in [0, 1] with noise, blur and a grey square, all growing with the
+    level.
 
-    `level` is `(B,)` in [0, 1]: noise of standard deviation `0.8 level`, a share `level` of a 3x3 blur,
-    and at a random place a square of side `level * H / 2`.
+    `level` is `(B,)` in [0, 1]: noise of standard deviation `0.8 level`, a share `level` of a 3x3
+    blur, and at a random place a square of side `level * H / 2`.
     """
     batch, _, height, width = images.shape
     amount = level[:, None, None, None]
@@ -216,7 +230,9 @@ def corrupt(images: Tensor, level: Tensor, generator: torch.Generator) -> Tensor
     noise = torch.randn(images.shape, generator=generator)
     result = torch.lerp(images, blurred, amount.expand_as(images)) + 0.8 * amount * noise
     side = level * height / 2
-    corner = torch.rand(2, batch, generator=generator) * (torch.stack([height - side, width - side]))
+    corner = torch.rand(2, batch, generator=generator) * (
+        torch.stack([height - side, width - side])
+    )
     below = torch.arange(height) - corner[0][:, None]
     across = torch.arange(width) - corner[1][:, None]
     inside_rows = (below >= 0) & (below < side[:, None])

@@ -1,6 +1,8 @@
-"""Pondering transformers: one encoder layer as the step, and the embeddings of three kinds of input.
+"""Pondering transformers: one encoder layer as the step, and the embeddings of three kinds of
+input.
 
-B examples, T tokens, D width. Token 0 carries the question (or the class) and is where answers are read.
+B examples, T tokens, D width. Token 0 carries the question (or the class) and is where answers are
+read.
 """
 
 from typing import Any
@@ -12,27 +14,30 @@ from quire.nn import EncoderLayer, FeedForward, MultiHeadAttention, Padding, sin
 from quire.papers.pondernet.ponder import Tree
 
 Tokens = tuple[Tensor, Tensor | None]
-"""Embedded input: tokens `(B, T, D)` and, where some are padding, a mask `(B, T)` that is True elsewhere."""
+"""Embedded input: tokens `(B, T, D)` and, where some are padding, a mask `(B, T)` that is True
+elsewhere."""
 
 
 class TransformerStep(nn.Module):
     """One layer of a Universal Transformer, repeated: the whole sequence is processed once a step.
 
-    Before each step the state is marked with a sinusoidal code of the step number (Dehghani et al. 2019).
+    Before each step the state is marked with a sinusoidal code of the step number (Dehghani et al.
+    2019).
 
     Args:
         embed: module x -> `Tokens`, run once.
         layer: an `EncoderLayer`, or any module `(h (B, T, D), mask) -> (B, T, D)`.
         dim: D.
         outputs: number of classes.
-        token_wise: predictions `(B, T, outputs)` and halt logits `(B, T)` for every token instead of
-            token 0 alone. Padding halts at once.
+        token_wise: predictions `(B, T, outputs)` and halt logits `(B, T)` for every token instead
+            of token 0 alone. Padding halts at once.
         dropout: share of units of the layer's update that is dropped; one mask serves all steps.
         longest: number of different step codes.
 
     Example:
         >>> import torch
-        >>> step = TransformerStep(PatchEmbedding(8, 4, 16), universal_layer(16, 2, 32), dim=16, outputs=5)
+        >>> step = TransformerStep(PatchEmbedding(8, 4, 16), universal_layer(16, 2, 32), dim=16,
+        outputs=5)
         >>> context = step.prepare(torch.randn(3, 1, 8, 8))
         >>> prediction, state, halt_logit = step(context, step.initial_state(context))
         >>> prediction.shape, halt_logit.shape
@@ -92,8 +97,11 @@ class TransformerStep(nn.Module):
         return read[..., :-1], (after, count + 1), halt_logit
 
 
-def universal_layer(dim: int, heads: int, hidden: int, *, attention: int | None = None) -> EncoderLayer:
-    """A pre-norm encoder layer with ReLU transition; `attention` is the total width of the heads (or D)."""
+def universal_layer(
+    dim: int, heads: int, hidden: int, *, attention: int | None = None
+) -> EncoderLayer:
+    """A pre-norm encoder layer with ReLU transition; `attention` is the total width of the heads
+    (or D)."""
     width = (attention or dim) // heads
     return EncoderLayer(
         dim,
@@ -129,10 +137,11 @@ class PatchEmbedding(nn.Module):
 
 
 class StoryEmbedding(nn.Module):
-    """Stories as one token a sentence: words weighted by learned positions and summed; question first.
+    """Stories as one token a sentence: words weighted by learned positions and summed; question
+    first.
 
-    The input is (sentences `(B, S, W)`, question `(B, W')`), word numbers with 0 for nothing, oldest
-    sentence first. Every sentence gets a learned code of its age (the newest has age one).
+    The input is (sentences `(B, S, W)`, question `(B, W')`), word numbers with 0 for nothing,
+    oldest sentence first. Every sentence gets a learned code of its age (the newest has age one).
 
     Example:
         >>> import torch
@@ -167,8 +176,9 @@ class StoryEmbedding(nn.Module):
 class PairEmbedding(nn.Module):
     """Paired associative inference: a query and a memory of pairs, one token each; the query first.
 
-    The input is (memory `(B, rows, 2, F)`, query `(B, 3, F)`), image embeddings of width F. The same
-    projection reads every image; a linear map of its own joins the parts of a pair or of the query.
+    The input is (memory `(B, rows, 2, F)`, query `(B, 3, F)`), image embeddings of width F. The
+    same projection reads every image; a linear map of its own joins the parts of a pair or of the
+    query.
 
     Example:
         >>> import torch

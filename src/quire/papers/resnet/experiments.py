@@ -1,12 +1,12 @@
 """The experiments: what was run for the claims in paper.toml."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from quire import data
@@ -107,7 +107,7 @@ class Cifar10Training(Training):
     test_examples: PositiveInt = 10_000
     """Test images to use, the first ones."""
     holdout: NonNegativeInt = 0
-    """Of these, the last ones kept away from training and tested on in place of the test set."""
+    """Training images, the last ones, kept away from training and tested on in their stead."""
 
 
 def cifar10(config: Cifar10Training, run: Run) -> Metrics:
@@ -252,7 +252,7 @@ class Detection(Config):
     """Minibatches of 64 single shapes for the classification that comes first."""
     steps: PositiveInt = 1000
     """Minibatches of 8 scenes for detection, normalisation frozen."""
-    image_size: PositiveInt = 64
+    image_size: int = Field(64, ge=32)
     """Side of an image, pixels."""
     test_scenes: PositiveInt = 200
     """Scenes to test on."""
@@ -261,7 +261,7 @@ class Detection(Config):
 
 
 def detection(config: Detection, run: Run) -> Metrics:
-    """Trains a net to classify shapes, then to detect them in scenes of one to four."""
+    """Trains a net to classify shapes, then to detect them, three a scene. For one process."""
     width = round(64 * config.width)
     net = ResNet(
         config.depth,
@@ -349,6 +349,15 @@ class ImageNetTraining(Config):
     plateau: PositiveInt = 10_000
     """Minibatches whose mean error is compared; three without a gain divide the rate by 10."""
 
+    @model_validator(mode="after")
+    def _crops_fit(self) -> Self:
+        if not self.crop <= self.sides[0] <= self.sides[1] or self.crop > self.test_side:
+            raise ValueError(
+                f"crop must be at most sides and test_side, sides in order; got {self.crop}, "
+                f"{self.sides} and {self.test_side}"
+            )
+        return self
+
 
 def imagenet(config: ImageNetTraining, run: Run) -> Metrics:
     """Scale, crop and colour augmentation; rate divided on plateaus; all three tests."""
@@ -419,7 +428,7 @@ def image_errors(
                 "multi": fully_convolutional_test(net, image, scales=config.scales),
             }
         for name, answer in answers.items():
-            best = answer.topk(5).indices == label[:, None]
+            best = answer.topk(min(5, source.classes)).indices == label[:, None]
             for top in (1, 5):
                 key = f"{name}_top{top}".lstrip("_")
                 if key in wrong:

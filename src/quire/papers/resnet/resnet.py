@@ -150,8 +150,8 @@ def blocks_per_stage(depth: int) -> int:
 
 def scaled(channels: int, width: float) -> int:
     """`channels` times `width`, rounded. Raises ValueError where nothing is left."""
-    result = round(channels * width)
-    if not math.isfinite(width) or result < 1:
+    result = round(channels * width) if math.isfinite(width) else 0
+    if result < 1:
         raise ValueError(f"width must leave at least one of {channels} channels; got {width!r}")
     return result
 
