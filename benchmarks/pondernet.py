@@ -30,9 +30,8 @@ LENGTH, HIDDEN, STEPS, BATCH, LAMBDA, BETA = 8, 64, 20, 128, 0.2, 0.01
 
 
 def main() -> dict[str, Any]:
-    """Both races (and lucidrains' ponder-transformer where it is installed)."""
-    races = [training_race(), inference_race()]
-    return {"races": races}
+    """Both races."""
+    return {"races": [training_race(), inference_race()]}
 
 
 def training_race() -> dict[str, Any]:

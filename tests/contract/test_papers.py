@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_smoke_repeats_bit_for_bit_even_interrupted(name, experiment, tmp_path):
         results.append((result["metrics"], result["series"]))
     assert results[0] == results[1]
     assert results[0] == results[2]
+
+
+@pytest.mark.slow
+@every_experiment
+@pytest.mark.parametrize("preset", ["laptop", "gpu", "paper"])
+def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
+    """One step of the real setting, here; then it is asked to stop."""
+    job = smoke_job(name, experiment, tmp_path)
+    arm = find_paper(name).experiments[experiment].arms_at(preset)[0]
+    monkeypatch.setattr(Run, "log", log_and_stop)
+    try:
+        outcome = execute(replace(job, preset=preset, arm=arm))
+        assert outcome.status == "done"  # it has no loop, or one step
+    except Interrupted:
+        pass
+    except MissingError as error:
+        pytest.skip(str(error))
 
 
 def smoke_job(name, experiment, runs):

@@ -181,7 +181,9 @@ def print_races(name: str, result: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading in ("race", "unit", "") else "right")
     for race in result["races"]:
         goal = race.get("goal")
-        verdict = "" if goal is None else ("reached" if race["ratio"] >= goal else "not reached")
+        verdict = ""
+        if goal is not None and race.get("ratio") is not None:
+            verdict = "reached" if race["ratio"] >= goal else "not reached"
         if race.get("parity") is False:
             verdict = "[red]parity test failed: no time[/red]"
         cells = [_cell(race.get(key)) for key in ("ours", "peer", "ratio")]

@@ -93,3 +93,9 @@ def test_curriculum_rises_and_resumes() -> None:
 def test_constant_pondering_has_no_correlation() -> None:
     assert rank_correlation(torch.ones(5), torch.arange(5)) == 0.0
     assert rank_correlation(torch.arange(5), torch.arange(5)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("experiment", ["sensitivity", "regularisers"])
+def test_a_part_of_the_range_is_measured_too(experiment: str, tmp_path: Path) -> None:
+    metrics = try_run("pondernet", experiment, directory=tmp_path, overrides={"seen": 4})
+    assert metrics["unseen_steps"] >= 1

@@ -14,7 +14,7 @@ from quire.papers.pondernet.ponder import Step, Tree, begin, map_tensors
 
 
 class ACTOutput(NamedTuple):
-    """What ACT returns."""
+    """ACT's weighted means, its cost and its steps."""
 
     prediction: Tensor
     """Weighted mean of the steps' predictions, `(batch, ...)`."""
@@ -81,7 +81,7 @@ class ACT(nn.Module):
             spent = torch.where(running, spent + hazard, spent)
             if not torch.compiler.is_compiling() and not running.any():
                 break
-        return ACTOutput(*mean, steps + remainder, steps)
+        return ACTOutput(mean[0], mean[1], steps + remainder, steps)
 
 
 def _scale(leaf: Tensor, weight: Tensor) -> Tensor:

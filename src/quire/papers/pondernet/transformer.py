@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from quire.nn import EncoderLayer, FeedForward, MultiHeadAttention, Padding, sinusoidal
 from quire.papers.pondernet.ponder import Tree
+from quire.papers.pondernet.stopping import CERTAIN
 
 Tokens = tuple[Tensor, Tensor | None]
 """Embedded input: tokens `(B, T, D)` and, where some are padding, a mask `(B, T)` that is True
@@ -36,8 +37,9 @@ class TransformerStep(nn.Module):
 
     Example:
         >>> import torch
-        >>> step = TransformerStep(PatchEmbedding(8, 4, 16), universal_layer(16, 2, 32), dim=16,
-        outputs=5)
+        >>> from quire.papers.pondernet import PatchEmbedding, TransformerStep, universal_layer
+        >>> layer = universal_layer(16, 2, 32)
+        >>> step = TransformerStep(PatchEmbedding(8, 4, 16), layer, dim=16, outputs=5)
         >>> context = step.prepare(torch.randn(3, 1, 8, 8))
         >>> prediction, state, halt_logit = step(context, step.initial_state(context))
         >>> prediction.shape, halt_logit.shape
@@ -93,7 +95,7 @@ class TransformerStep(nn.Module):
         read = self.readout(self.norm(after if self.token_wise else after[:, 0]))
         halt_logit = read[..., -1]
         if self.token_wise and valid is not None:
-            halt_logit = halt_logit.masked_fill(~valid, 1e4)
+            halt_logit = halt_logit.masked_fill(~valid, CERTAIN)
         return read[..., :-1], (after, count + 1), halt_logit
 
 
