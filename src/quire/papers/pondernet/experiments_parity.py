@@ -100,10 +100,10 @@ def sensitivity(config: Sensitivity, run: Run) -> Metrics:
 def regularisers(config: Regularisers, run: Run) -> Metrics:
     """The same for another penalty, with a table of stop rules from one unroll of the test set."""
     learner, progress = _train(config, run)
-    test = _test_set(config, run)
-    metrics = _measure(config, run, learner, progress, test)
+    metrics = _measure(config, run, learner, progress, _test_set(config, run))
+    test = _test_set(config, run, "rules", most=config.seen)
     logits, predictions = _unroll(learner, test)
-    valid = _test_set(config, run, "valid")
+    valid = _test_set(config, run, "valid", most=config.seen)
     valid_logits, valid_predictions = _unroll(learner, valid)
     tau = calibrate_threshold(valid_logits, right(valid_predictions, valid.target, 2))
     rules: dict[str, StopRule] = {
@@ -159,10 +159,12 @@ def _recurrent(state: Tensor | tuple[Tensor, ...]) -> Tensor:
     return state if isinstance(state, Tensor) else state[0]
 
 
-def _test_set(config: ParityTask, run: Run, name: str = "test") -> Examples:
-    """`test_examples` vectors for every k in 1..length."""
+def _test_set(
+    config: ParityTask, run: Run, name: str = "test", *, most: int | None = None
+) -> Examples:
+    """`test_examples` vectors for every k in 1..most (default: the length)."""
     parts = []
-    for k in range(1, config.length + 1):
+    for k in range(1, (most or config.length) + 1):
         draws = parity_draws(config.test_examples, config.length, run.rng(name, k))
         parts.append(parity_examples(draws, k, k))
     return Examples(*(torch.cat(column).to(run.device) for column in zip(*parts, strict=True)))
