@@ -18,7 +18,7 @@ metrics = { m = "a metric" }
 arms = { a = {}, b = { depth = 3 } }
 [experiments.e.presets]
 smoke = { steps = 1, arms = ["a"] }
-laptop = { steps = 9, seeds = 5 }
+laptop = { steps = 9, seeds = 5, a = { depth = 7 } }
 gpu = {}
 paper = {}
 [[claims]]
@@ -49,6 +49,7 @@ def test_a_paper_is_read(write):
     assert experiment.arms_at("smoke") == ("a",)
     assert experiment.arms_at("laptop") == ("a", "b")
     assert experiment.settings("laptop", "b") == {"steps": 9, "depth": 3}
+    assert experiment.settings("laptop", "a") == {"steps": 9, "depth": 7}
     assert (experiment.seeds_at("smoke"), experiment.seeds_at("laptop")) == (1, 5)
     assert [c.id for c in paper.claims_at("e", "laptop")] == ["c"]
     assert paper.claims_at("e", "gpu") == []
@@ -70,6 +71,7 @@ def test_a_paper_is_read(write):
         ('at = ["laptop"]', 'at = ["laptop"]\nexpected = "fails"', "needs a reason"),
         ("gpu = {}\n", "", "presets lack gpu"),
         ('arms = ["a"]', 'arms = ["q"]', "unknown arm 'q'"),
+        ("a = { depth = 7 }", "a = 7", "preset laptop: 'a' is an arm and takes a table"),
         ('kind = "trend"', 'kind = "rumour"', "kind"),
         ('summary = "s"\n[exp', 'summary = ""\n[exp', "summary: .*at least 1 character"),
         ("[[claims]]", "[[claims]", "not valid TOML"),

@@ -58,6 +58,9 @@ class Experiment(Record):
             for arm in self.presets[preset].get("arms", ()):
                 if arm not in self.arms:
                     raise ValueError(f"preset {preset} names an unknown arm '{arm}'")
+            for arm in self.arms.keys() & self.presets[preset].keys():
+                if not isinstance(self.presets[preset][arm], dict):
+                    raise ValueError(f"preset {preset}: '{arm}' is an arm and takes a table")
         return self
 
     def arms_at(self, preset: Preset) -> tuple[str, ...]:
@@ -69,9 +72,15 @@ class Experiment(Record):
         return int(self.presets[preset].get("seeds", 1 if preset == "smoke" else 3))
 
     def settings(self, preset: Preset, arm: str) -> dict[str, Any]:
-        """What differs from the config's defaults: the preset's values, then the arm's."""
-        chosen = {k: v for k, v in self.presets[preset].items() if k not in ("arms", "seeds")}
-        return chosen | self.arms[arm]
+        """What differs from the config's defaults: the preset's values, then the arm's.
+
+        A table in the preset that is named like an arm comes last: what that arm alone takes at
+        that preset, such as a learning rate of its own.
+        """
+        table = self.presets[preset]
+        own = ("arms", "seeds", *self.arms)
+        chosen = {key: value for key, value in table.items() if key not in own}
+        return chosen | self.arms[arm] | table.get(arm, {})
 
 
 class Claim(Record):
