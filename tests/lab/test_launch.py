@@ -33,6 +33,7 @@ def test_processes_give_what_one_process_gives(tmp_path):
             for o in outcomes} <= {1, 2}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_retry_and_nothing_else(tmp_path):
     plain = execute(jobs(tmp_path / "plain", 1)[0])
     outcomes = run_local(jobs(tmp_path / "pool", 2, die_at=21), workers=2)
@@ -60,6 +61,7 @@ def test_no_jobs_no_workers():
     assert run_local([]) == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(tmp_path):
     command = [
         sys.executable, "-c",
@@ -138,6 +140,7 @@ def test_a_killed_ray_worker_costs_one_retry_and_nothing_else(tmp_path, cluster)
     assert "resumed 'train' at step 21" in (outcomes[0].directory / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_two_processes_with_ddp_train_as_one(tmp_path):
     """Two gloo processes share each batch: the same losses within float tolerance."""
     arguments = ["-m", "quire", "run", "toy/line:method", "--dropout", "0.0", "--runs"]

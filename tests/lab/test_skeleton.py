@@ -56,6 +56,7 @@ def test_the_skeleton_runs_as_it_is_and_names_what_is_left(checkout, root):
     assert "<fill: " in found.stdout
 
 
+@pytest.mark.slow
 def test_filled_in_it_passes_the_contract_and_verifies(checkout, root, tmp_path):
     write_skeleton("demo", checkout)
     fill(checkout)
