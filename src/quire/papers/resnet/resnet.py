@@ -39,14 +39,21 @@ LAYOUTS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
 class ResNet(ResidualNet):
     """The ImageNet nets of Table 1: images (B, C, H, W) -> class scores (B, classes).
 
-    depth: 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
-    shortcut: "A", "B" (the paper's choice from 50 on), "C", "none" for the plain twin, or a
-        function (in, out, stride) -> module, such as `partial(Shortcut, kind="A", padding="both")`.
-    version: "1" the paper's, "1.5" with the bottleneck's stride on the 3x3, "2" pre-activation.
-    stem: "imagenet" (7x7 stride 2 and max-pooling: levels at strides 4, 8, 16, 32), "cifar" (one
-        3x3: strides 1, 2, 4, 8), or a module whose output has round(64 * width) channels.
-    width: multiplies all channels. zero_gamma: every block starts as the identity.
-    init: He's normal with variance 2 / fan_in (the paper) or 2 / fan_out.
+    Args:
+        depth: 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks).
+        num_classes: how many classes are scored.
+        shortcut: "A", "B" (the paper's choice from 50 on), "C", "none" for the plain twin, or a
+            function (in, out, stride) -> module, such as
+            `partial(Shortcut, kind="A", padding="both")`.
+        version: "1" the paper's, "1.5" with the bottleneck's stride on the 3x3, "2" pre-activation.
+        stem: "imagenet" (7x7 stride 2 and max-pooling: levels at strides 4, 8, 16, 32), "cifar"
+            (one 3x3: strides 1, 2, 4, 8), or a module with round(64 * width) output channels.
+        width: multiplies all channels.
+        in_channels: C of the images.
+        zero_gamma: every block starts as the identity.
+        init: He's normal with variance 2 / fan_in (the paper) or 2 / fan_out.
+        recompute: activation checkpointing, less memory for more time.
+
     `features(x)` gives the four levels of a feature pyramid. Raises ValueError for anything else.
 
     Example:
