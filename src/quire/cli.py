@@ -106,11 +106,11 @@ def run(words: list[str]) -> int:
     words = words[1:]
     preset, seed, options, jobs = _parse_run(target, words)
     chosen = jobs_for(target, preset, [seed], options=options)
-    code = 0
+    code, leads = 0, os.environ.get("RANK", "0") == "0"  # torchrun's other processes are silent
     for job, overrides in zip(chosen, jobs, strict=True):
         job = replace(job, overrides=overrides)
-        outcome = execute(job, for_terminal(job.label))
-        if os.environ.get("RANK", "0") == "0":
+        outcome = execute(job, for_terminal(job.label) if leads else None)
+        if leads:
             note = " (already run)" if outcome.status == "cached" else ""
             print(f"{job.label}{note}: {outcome.reason or numbers(outcome.metrics)}")
             print(f"  {outcome.directory}")

@@ -79,7 +79,9 @@ def verify(
         crashed = [o for o in mine if o.status == "crashed"]
         if crashed:
             lacking = f"{crashed[0].job.label}: {crashed[0].reason}"
-        evidence = None if lacking else collect(target.paper, name, preset, mine)
+        evidence = None
+        if not lacking:
+            evidence = collect(target.paper, name, preset, mine, data=options.data)
         verified.append(Verified(target.paper, name, evidence, lacking))
     return verified
 
@@ -94,8 +96,15 @@ def check_data(experiment: Experiment, options: Options) -> None:
             raise MissingError(f"dataset {name} is not here; get it with: quire data get {name}")
 
 
-def collect(paper: Paper, experiment: str, preset: Preset, outcomes: Sequence[Outcome]) -> Evidence:
-    """The evidence that finished runs of one experiment give."""
+def collect(
+    paper: Paper,
+    experiment: str,
+    preset: Preset,
+    outcomes: Sequence[Outcome],
+    *,
+    data: Path | None = None,
+) -> Evidence:
+    """The evidence that finished runs of one experiment give; `data` is the datasets' root."""
     results: dict[str, dict[int, dict[str, float]]] = {}
     for outcome in outcomes:
         if outcome.status in ("done", "cached"):
@@ -106,12 +115,27 @@ def collect(paper: Paper, experiment: str, preset: Preset, outcomes: Sequence[Ou
             decision = _decision(claim, preset, results, outcomes)
             claims.append(_claim_record(claim, decision))
     environment = _common([_read(o.directory / "environment.json") for o in outcomes])
+    copies = _copies(paper.experiments[experiment], data)
     return Evidence(
-        paper=paper.name, experiment=experiment, preset=preset, machine=_machine(environment),
-        created=time.strftime("%Y-%m-%d"), code=code_digest(paper.name, experiment),
-        environment=environment, runs=tuple(_run_record(o) for o in outcomes),
+        paper=paper.name,
+        experiment=experiment,
+        preset=preset,
+        machine=_machine(environment),
+        created=time.strftime("%Y-%m-%d"),
+        code=code_digest(paper.name, experiment),
+        environment=environment | ({"data": copies} if copies else {}),
+        runs=tuple(_run_record(o) for o in outcomes),
         claims=tuple(claims),
-    )  # fmt: skip
+    )
+
+
+def _copies(experiment: Experiment, root: Path | None) -> str:
+    """Which copy of each dataset was read: a lossy one must be known as such."""
+    from quire.data.catalogue import DATASETS
+    from quire.data.store import status
+
+    rows = [status(name, root) for name in experiment.data if name in DATASETS]
+    return "; ".join(f"{row.name}: {row.detail}" for row in rows)
 
 
 def _decision(claim: Claim, preset: Preset, results: Any, outcomes: Sequence[Outcome]) -> Decision:
