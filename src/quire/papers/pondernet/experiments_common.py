@@ -1,5 +1,4 @@
-"""What all experiments share: the settings of halting, PonderNet and its baselines behind one
-face."""
+"""What all experiments share: settings of halting; PonderNet and its baselines behind one face."""
 
 from typing import Any, Literal, NamedTuple
 

@@ -1,5 +1,4 @@
-"""Parity (section 3.1): extrapolation, interpolation, the prior's hazard and weight, the
-penalties."""
+"""Parity (section 3.1): extrapolation, interpolation, priors and penalties."""
 
 from typing import Any, Literal
 

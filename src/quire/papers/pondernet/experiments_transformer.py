@@ -1,5 +1,4 @@
-"""Pondering transformers: bAbI (section 3.2), paired associative inference (3.3), difficulty of
-images."""
+"""Pondering transformers: bAbI (section 3.2), associative inference (3.3), images."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
