@@ -57,8 +57,8 @@ def test_gradients_flow(package, part, request):
     expected_failure(request, package, part, "gradients")
     module, args, kwargs = example(part)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    if not parameters:
-        pytest.skip("it has no parameters")
+    if not parameters:  # then it must pass gradients on to what it was given
+        parameters = [x.requires_grad_() for x in tensors((args, kwargs))]
     outputs = [output for output in call(module.train(), args, kwargs) if output.requires_grad]
     assert outputs
     sum(output.square().sum() for output in outputs).backward()
