@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from quire.lab.bench import Timing, race
+from quire.lab.bench import Timing, peak_tensor_mb, race
 from quire.papers.pondernet import (
     GRUStep,
     Ponder,
@@ -165,23 +165,11 @@ def repeat(
 def report(
     timings: dict[str, Timing], work: float, contestants: dict[str, Callable[[], object]]
 ) -> dict[str, Any]:
-    """Rates, their ratio and the bytes of tensors that one call holds at most."""
+    """Rates, their ratio and the memory of tensors that one call holds at most, in MB."""
     rates = {name: timing.rate(work) for name, timing in timings.items()}
-    memory = {name: peak_tensor_bytes(one) for name, one in contestants.items()}
+    memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
     ratio = rates["ours"]["median"] / rates["peer"]["median"]
-    return rates | {"ratio": ratio, "memory": memory}
-
-
-def peak_tensor_bytes(call: Callable[[], object]) -> int:
-    """Largest sum of tensor memory during a call, from torch's profiler of allocations (CPU)."""
-    with torch.profiler.profile(profile_memory=True) as profile:
-        call()
-    held = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
+    return rates | {"ratio": ratio, "memory_mb": memory}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quire import data
-from quire.lab.bench import race
+from quire.lab.bench import peak_tensor_mb, race
 from quire.lab.device import pick_precision
 from quire.papers.resnet import CifarResNet, fold
 from quire.papers.resnet.scenes import draw
@@ -207,22 +207,6 @@ def report(contestants: dict[str, Callable[[], object]], work: float) -> dict[st
         "ratio": ours["median"] / peer["median"],
         "memory_mb": memory,
     }
-
-
-def peak_tensor_mb(call: Callable[[], object]) -> float:
-    """Largest sum of memory that tensors take during a call, from the profiler of allocations."""
-    if DEVICE.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        return torch.cuda.max_memory_allocated() / 1e6
-    with torch.profiler.profile(profile_memory=True) as profile:
-        call()
-    held = peak = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak / 1e6
 
 
 if __name__ == "__main__":

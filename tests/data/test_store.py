@@ -236,7 +236,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
     [
         member("../escaped"),
         member("inside/../../escaped"),
-        member("/tmp/escaped"),
+        member("/nowhere/escaped"),
         member("link", tarfile.SYMTYPE, "/etc/passwd"),
         member("link", tarfile.SYMTYPE, "inside"),
         member("hard", tarfile.LNKTYPE, "inside/file"),

@@ -69,6 +69,27 @@ def _timing(values: list[float]) -> Timing:
     return Timing(median, q1, q3)
 
 
+def peak_tensor_mb(call: Callable[[], object]) -> float:
+    """Largest memory that tensors take during a call, in MB (10^6 bytes).
+
+    On a CUDA device from torch's own count, else from its profiler of allocations.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return torch.cuda.max_memory_allocated() / 1e6
+    with torch.profiler.profile(profile_memory=True) as profile:
+        call()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak / 1e6
+
+
 def scripts(folder: Path) -> dict[str, Path]:
     """The race scripts in `folder`, by name. Raises `UserError` where there is no such folder."""
     if not folder.is_dir():
