@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,7 +44,8 @@ def execute(job: Job, progress: Progress | None = None) -> Outcome:
     """Run a job, or take its finished result.
 
     Raises `UserError` for a mistake in the job, `MissingError` for missing data or extras,
-    `Interrupted` after Ctrl-C or SIGTERM (the state is saved), and whatever the experiment raises.
+    `Interrupted` after Ctrl-C or SIGTERM (the state is saved), and whatever the experiment raises,
+    save that its `ValueError` becomes a `UserError` with the traceback in ``log.txt``.
     A run whose loss is not finite ends as `failed`; that is remembered like a result.
     """
     config = job.config()
@@ -85,6 +87,11 @@ def _carry_out(job: Job, run: Run, record: dict[str, Any]) -> Outcome:
         if "pip install" not in str(error):
             raise
         raise MissingError(str(error)) from None
+    except ValueError as error:  # a value that only the experiment can judge: one line, no lost run
+        with contextlib.suppress(OSError), (run.directory / "log.txt").open("a") as log:
+            log.write(traceback.format_exc())
+        where = run.directory / "log.txt"
+        raise UserError(f"{_first_line(error)} (traceback in {where})") from error
     except Interrupted as error:
         run.note(str(error))
         raise
@@ -149,6 +156,10 @@ def data_root() -> Path | None:
     """The folder that QUIRE_DATA names, absolute so that workers elsewhere find it."""
     named = os.environ.get("QUIRE_DATA")
     return Path(named).expanduser().resolve() if named else None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -35,12 +35,19 @@ def attempt(job: Job) -> Outcome:
     except MissingError as error:
         return Outcome(job, "missing", Path(), reason=str(error))
     except UserError as error:
-        return Outcome(job, "crashed", Path(), reason=str(error))
+        return Outcome(job, "crashed", _directory(job), reason=str(error))
     except Exception as error:
         with contextlib.suppress(OSError), (job.directory / "log.txt").open("a") as file:
             file.write(traceback.format_exc())
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return Outcome(job, "crashed", job.directory, reason=f"{reason} (see log.txt)")
+
+
+def _directory(job: Job) -> Path:
+    try:
+        return job.directory
+    except UserError:  # a config that cannot be built has no folder
+        return Path()
 
 
 def run_local(
