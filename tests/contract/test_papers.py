@@ -156,13 +156,15 @@ def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
     job = smoke_job(name, experiment, tmp_path)
     arm = find_paper(name).experiments[experiment].arms_at(preset)[0]
     monkeypatch.setattr(Run, "log", log_and_stop)
+    reason = ""
     try:
         outcome = execute(replace(job, preset=preset, arm=arm))
         assert outcome.status == "done"  # it has no loop, or one step
-    except Interrupted:
-        pass
-    except MissingError as error:
-        assert "\n" not in str(error)
+    except Interrupted as stopped:
+        reason = str(stopped)
+    except MissingError as missing:
+        reason = str(missing)
+    assert "\n" not in reason
 
 
 def smoke_job(name, experiment, runs):
