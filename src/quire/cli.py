@@ -175,7 +175,7 @@ def verify(
     console.print_verified(found, preset)
     if any(item.evidence for item in found):
         print(f"Report: {_build_site(runs / 'report', runs, folder)}")
-    if any(item.surprises for item in found):
+    if any(item.surprises or item.crashed for item in found):
         return 1
     if any(item.evidence is None for item in found):
         return 3 if all(item.evidence is None for item in found) else 0

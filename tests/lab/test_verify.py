@@ -43,6 +43,20 @@ def test_missing_data_does_not_stop_the_others(verified):
     assert "stages" not in verified  # it has no claim at laptop
 
 
+def test_a_crash_is_no_verdict(tmp_path, monkeypatch):
+    from quire.lab.run import Run
+
+    def broken(run, **values):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Run, "log", broken)
+    options = Options(runs=tmp_path, threads=1)
+    (found,) = verify(Target.parse("toy/line"), "smoke", launch=serial, options=options)
+    assert found.crashed
+    assert found.evidence is None
+    assert "KeyError" in found.reason
+
+
 def test_smoke_runs_everything_once(tmp_path):
     options = Options(runs=tmp_path, threads=1, data=tmp_path / "nothing")
     found = verify(Target.parse("toy"), "smoke", launch=serial, options=options)

@@ -28,6 +28,8 @@ class Verified:
     experiment: str
     evidence: Evidence | None
     reason: str = ""
+    crashed: bool = False
+    """A run stopped with an error: the experiment is broken, not merely not run."""
 
     @property
     def surprises(self) -> list[Claim]:
@@ -82,7 +84,7 @@ def verify(
         evidence = None
         if not lacking:
             evidence = collect(target.paper, name, preset, mine, data=options.data)
-        verified.append(Verified(target.paper, name, evidence, lacking))
+        verified.append(Verified(target.paper, name, evidence, lacking, bool(crashed)))
     return verified
 
 
