@@ -1,5 +1,6 @@
 """Checkpoints that are whole, verified, and never a pickle of objects."""
 
+import contextlib
 import hashlib
 import io
 import pickle
@@ -55,11 +56,9 @@ class Checkpoints:
         for path in self._newest_first():
             blob = path.read_bytes()
             if _fingerprint(blob) == path.stem.rpartition("-")[2]:
-                try:
+                with contextlib.suppress(RuntimeError, pickle.UnpicklingError, EOFError):
                     content: dict[str, Any] = torch.load(io.BytesIO(blob), weights_only=True)
                     return content
-                except (RuntimeError, pickle.UnpicklingError, EOFError):
-                    pass
             self.note(f"checkpoint {path.name} is damaged; going back to the one before it")
         return None
 
