@@ -6,7 +6,8 @@ from quire.nn.attention import (
     naive_softmax_attention,
     softmax_attention,
 )
-from quire.nn.masks import Causal, Global, Mask, Padding, Window
+from quire.nn.decoding import Cache, KeyValueCache, Memory, memory_of, select
+from quire.nn.masks import Causal, Global, Mask, Padding, Window, conjuncts
 from quire.nn.positions import (
     CoordinatePositions,
     LearnedPositions,
@@ -16,6 +17,7 @@ from quire.nn.positions import (
 )
 from quire.nn.residual import BasicBlock, Bottleneck, Conv, Shortcut
 from quire.nn.transformer import (
+    Decoded,
     Decoder,
     DecoderLayer,
     Encoder,
@@ -28,9 +30,11 @@ __all__ = [
     "AttentionKernel",
     "BasicBlock",
     "Bottleneck",
+    "Cache",
     "Causal",
     "Conv",
     "CoordinatePositions",
+    "Decoded",
     "Decoder",
     "DecoderLayer",
     "Encoder",
@@ -38,15 +42,20 @@ __all__ = [
     "EncoderLayer",
     "FeedForward",
     "Global",
+    "KeyValueCache",
     "LearnedPositions",
     "Mask",
+    "Memory",
     "MultiHeadAttention",
     "Padding",
     "Rotary",
     "Shortcut",
     "SinusoidalPositions",
     "Window",
+    "conjuncts",
+    "memory_of",
     "naive_softmax_attention",
+    "select",
     "sinusoidal",
     "softmax_attention",
 ]

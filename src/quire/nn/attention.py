@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from quire.nn.masks import Causal, Mask
+from quire.nn.decoding import State, memory_of, padding
+from quire.nn.masks import Causal, Mask, Padding
 
 AttentionKernel = Callable[[Tensor, Tensor, Tensor, Mask | None], Tensor]
 """(q (B, H, Tq, K), k (B, H, Tk, K), v (B, H, Tk, V), mask) -> (B, H, Tq, V)."""
@@ -44,9 +45,12 @@ class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each on its own projection of the input.
 
     dim: width D, of x and of the context. heads: H. kernel: how the heads attend. positions: called
-    with (q, k), returns both with positions mixed in, e.g. `Rotary(head_dim)`. bias: whether the
-    four projections have one. head_dim: K, by default D / H. dropout: probability for each element
-    of the output.
+    with (q, k), in decoding (q, k, start), returns both with positions mixed in, e.g.
+    `Rotary(head_dim)`. bias: whether the four projections have one. head_dim: K, by default D / H.
+    dropout: probability for each element of the output.
+
+    `extend` is causal self-attention whose input comes in pieces, `remember` and `recall` attention
+    to a context that is read once.
 
     Raises ValueError if head_dim is not given and dim is not a multiple of heads.
 
@@ -64,7 +68,7 @@ class MultiHeadAttention(nn.Module):
         heads: int,
         *,
         kernel: AttentionKernel = softmax_attention,
-        positions: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        positions: Callable[..., tuple[Tensor, Tensor]] | None = None,
         bias: bool = False,
         head_dim: int | None = None,
         dropout: float = 0.0,
@@ -92,7 +96,48 @@ class MultiHeadAttention(nn.Module):
         v_BHTK = self._split(self.value(context))
         if self.positions is not None:
             q_BHTK, k_BHTK = self.positions(q_BHTK, k_BHTK)
-        attended_BHTK = self.kernel(q_BHTK, k_BHTK, v_BHTK, mask)
+        return self._join(self.kernel(q_BHTK, k_BHTK, v_BHTK, mask))
+
+    def extend(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        start: int | Tensor = 0,
+        mask: Padding | None = None,
+    ) -> tuple[Tensor, State]:
+        """Causal self-attention of x (B, T, D) after the tokens of `state`: (B, T, D), new state.
+
+        state: None for a prompt of any length, which `mask` may pad; then what the last call gave,
+        with one token a call. start: position of the first token of x, a number or (B,).
+        """
+        q, k, v = (self._split(part(x)) for part in (self.query, self.key, self.value))
+        if self.positions is not None:
+            q, k = self.positions(q, k, start)
+        memory = memory_of(self.kernel)
+        if state is None:
+            allowed = Causal() if mask is None else Causal() & mask
+            return self._join(self.kernel(q, k, v, allowed)), memory.write(None, k, v, mask)
+        if x.shape[1] != 1:
+            raise ValueError(f"after the prompt comes one token a call, got {x.shape[1]}")
+        state = memory.write(state, k, v, mask)
+        return self._join(memory.read(state, q)), state
+
+    def remember(self, context: Tensor, mask: Mask | None = None) -> State:
+        """The state of a context (B, Tk, D), of which `mask` may hide padding, for `recall`."""
+        k, v = self._split(self.key(context)), self._split(self.value(context))
+        if self.positions is not None:
+            k = self.positions(k, k)[1]
+        return memory_of(self.kernel).write(None, k, v, padding(mask))
+
+    def recall(self, x: Tensor, state: State, *, start: int | Tensor = 0) -> Tensor:
+        """One token x (B, 1, D) at position `start` attends to a remembered context: (B, 1, D)."""
+        q = self._split(self.query(x))
+        if self.positions is not None:
+            q = self.positions(q, q, start)[0]
+        return self._join(memory_of(self.kernel).read(state, q))
+
+    def _join(self, attended_BHTK: Tensor) -> Tensor:
         return self.dropout(self.output(attended_BHTK.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:

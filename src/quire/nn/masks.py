@@ -143,3 +143,12 @@ class Padding(Mask):
         if self.keys.ndim == 1:
             return key < self.keys[batch]
         return self.keys[batch, key]
+
+
+def conjuncts(mask: Mask | None) -> list[Mask]:
+    """The masks that `&` joined, in order: a kernel that knows some masks looks for those."""
+    if mask is None:
+        return []
+    if isinstance(mask, Both):
+        return conjuncts(mask.left) + conjuncts(mask.right)
+    return [mask]

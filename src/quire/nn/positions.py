@@ -2,7 +2,8 @@
 
 B batch, T tokens, D width, H heads, K head width. Modules that are added take (x, step) and return
 x with positions; a stack calls them before every layer, `step` being the number of layers before
-it, so that a Universal Transformer marks the depth too.
+it, so that a Universal Transformer marks the depth too. `start` is the position of the first token,
+one number or one a row (B,): decoding goes on where the prompt ended.
 """
 
 import torch
@@ -33,11 +34,11 @@ class SinusoidalPositions(nn.Module):
         _require_even(dim)
         self.dim = dim
 
-    def forward(self, x: Tensor, step: int = 0) -> Tensor:
+    def forward(self, x: Tensor, step: int = 0, start: int | Tensor = 0) -> Tensor:
         """x (B, T, D) -> (B, T, D); unchanged where step > 0."""
         if step > 0:
             return x
-        return x + _waves(_count(x), self.dim).to(x.dtype)
+        return x + _waves(_count(x, start), self.dim).to(x.dtype)
 
 
 class LearnedPositions(nn.Module):
@@ -56,13 +57,16 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(0.02 * torch.randn(length, dim))
 
-    def forward(self, x: Tensor, step: int = 0) -> Tensor:
+    def forward(self, x: Tensor, step: int = 0, start: int | Tensor = 0) -> Tensor:
         """x (B, T, D) -> (B, T, D); unchanged where step > 0."""
         if step > 0:
             return x
-        if x.shape[-2] > len(self.weight):
-            raise ValueError(f"at most {len(self.weight)} tokens have positions, got {x.shape[-2]}")
-        return x + self.weight[: x.shape[-2]]
+        last = x.shape[-2] + int(start.max() if isinstance(start, Tensor) else start)
+        if last > len(self.weight):
+            raise ValueError(f"at most {len(self.weight)} tokens have positions, got {last}")
+        if isinstance(start, Tensor):
+            return x + self.weight[start[..., None] + torch.arange(x.shape[-2], device=x.device)]
+        return x + self.weight[start : start + x.shape[-2]]
 
 
 class CoordinatePositions(nn.Module):
@@ -83,10 +87,10 @@ class CoordinatePositions(nn.Module):
         _require_even(dim)
         self.dim = dim
 
-    def forward(self, x: Tensor, step: int | Tensor = 0) -> Tensor:
+    def forward(self, x: Tensor, step: int | Tensor = 0, start: int | Tensor = 0) -> Tensor:
         """x (B, T, D) before layer `step`, counted from 0 (a number or 0-d tensor) -> (B, T, D)."""
-        position = _count(x) + 1
-        time = torch.zeros_like(position[:1]) + step + 1
+        position = _count(x, start) + 1
+        time = torch.zeros_like(position[..., :1]) + step + 1
         return x + (_waves(position, self.dim) + _waves(time, self.dim)).to(x.dtype)
 
 
@@ -110,14 +114,16 @@ class Rotary(nn.Module):
         self.dim = dim
         self.base = base
 
-    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, k: Tensor, start: int | Tensor = 0) -> tuple[Tensor, Tensor]:
         """q (B, H, Tq, K) and k (B, H, Tk, K), both turned."""
-        return self._turn(q), self._turn(k)
+        return self._turn(q, start), self._turn(k, start)
 
-    def _turn(self, x: Tensor) -> Tensor:
-        angle_TK = _angles(_count(x), self.dim, self.base)
-        even, odd = x.to(angle_TK.dtype).unflatten(-1, (-1, 2)).unbind(-1)
-        cos, sin = angle_TK.cos(), angle_TK.sin()
+    def _turn(self, x: Tensor, start: int | Tensor) -> Tensor:
+        angle = _angles(_count(x, start), self.dim, self.base)
+        if angle.ndim == 3:  # (B, T, K / 2), the same for every head
+            angle = angle[:, None]
+        even, odd = x.to(angle.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+        cos, sin = angle.cos(), angle.sin()
         return torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2).to(x)
 
 
@@ -126,20 +132,24 @@ def _require_even(dim: int) -> None:
         raise ValueError(f"dim must be even and positive, got {dim}")
 
 
-def _count(x: Tensor) -> Tensor:
-    """0..T-1 for x (..., T, D), in at least single precision: half precision cannot count far."""
+def _count(x: Tensor, start: int | Tensor = 0) -> Tensor:
+    """Positions of x (..., T, D): (T,), or (B, T) where start is (B,).
+
+    In at least single precision: half precision cannot count far.
+    """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.arange(x.shape[-2], device=x.device, dtype=dtype)
+    count = torch.arange(x.shape[-2], device=x.device, dtype=dtype)
+    return count + (start[..., None] if isinstance(start, Tensor) else start)
 
 
 def _angles(position: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
-    """position (T,) -> (T, dim / 2): position / base^(2i / dim)."""
+    """position (..., T) -> (..., T, dim / 2): position / base^(2i / dim)."""
     exponent = torch.arange(0, dim, 2, device=position.device, dtype=position.dtype) / dim
-    return position[:, None] * base**-exponent
+    return position[..., None] * base**-exponent
 
 
 def _waves(position: Tensor, dim: int) -> Tensor:
-    """position (T,) -> (T, dim), sines and cosines in turn."""
+    """position (..., T) -> (..., T, dim), sines and cosines in turn."""
     _require_even(dim)
     angle = _angles(position, dim)
     return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2)

@@ -4,16 +4,28 @@ B batch, T tokens (S of a memory), D width.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from quire.nn.attention import MultiHeadAttention
-from quire.nn.masks import Mask
+from quire.nn.decoding import State
+from quire.nn.masks import Mask, Padding
 
 Norm = Literal["pre", "post"]
-Positions = Callable[[Tensor, int], Tensor]
-"""(x (B, T, D), number of layers before) -> (B, T, D)."""
+Positions = Callable[..., Tensor]
+"""(x (B, T, D), number of layers before) -> (B, T, D); in decoding also the first position."""
+
+
+class Decoded(NamedTuple):
+    """What a stack keeps between calls of `extend`.
+
+    layers: the state of each layer's attention. length: tokens so far, a number, or (B,) where
+    prompts were padded. See `quire.nn.select` for beams.
+    """
+
+    layers: tuple[State, ...]
+    length: int | Tensor
 
 
 class FeedForward(nn.Sequential):
@@ -101,6 +113,25 @@ class EncoderLayer(nn.Module):
         x = self.attention_residual(x, lambda x: self.attention(x, mask=mask))
         return self.feed_forward_residual(x, self.feed_forward)
 
+    def extend(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        start: int | Tensor = 0,
+        mask: Padding | None = None,
+    ) -> tuple[Tensor, State]:
+        """The layer with a causal mask, in pieces: see `MultiHeadAttention.extend`."""
+        kept: list[State] = []
+
+        def attend(x: Tensor) -> Tensor:
+            attended, new = self.attention.extend(x, state, start=start, mask=mask)
+            kept.append(new)
+            return attended
+
+        x = self.attention_residual(x, attend)
+        return self.feed_forward_residual(x, self.feed_forward), kept[0]
+
 
 class DecoderLayer(nn.Module):
     """Self-attention, attention to a memory, then a feed-forward part, each with a residual sum.
@@ -153,6 +184,31 @@ class DecoderLayer(nn.Module):
         )
         return self.feed_forward_residual(x, self.feed_forward)
 
+    def extend(
+        self,
+        x: Tensor,
+        state: tuple[State | None, State],
+        *,
+        start: int | Tensor = 0,
+    ) -> tuple[Tensor, tuple[State, State]]:
+        """One token x (B, 1, D) at position `start`, with the states of both attentions.
+
+        state: None and what `cross_attention.remember` gave, then what the last call gave.
+        """
+        past, memory = state
+        kept: list[State] = []
+
+        def attend(x: Tensor) -> Tensor:
+            attended, new = self.attention.extend(x, past, start=start)
+            kept.append(new)
+            return attended
+
+        x = self.attention_residual(x, attend)
+        x = self.cross_attention_residual(
+            x, lambda x: self.cross_attention.recall(x, memory, start=start)
+        )
+        return self.feed_forward_residual(x, self.feed_forward), (kept[0], memory)
+
 
 class Stack(nn.Module):
     """What `Encoder` and `Decoder` share: layers, how often they are applied, positions."""
@@ -182,6 +238,22 @@ class Stack(nn.Module):
             x = self.layers[step % len(self.layers)](x, *arguments)
         return x if self.final_norm is None else self.final_norm(x)
 
+    def _extend_layers(
+        self,
+        x: Tensor,
+        states: Sequence[State | None],
+        start: int | Tensor,
+        **options: Padding | None,
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        kept = []
+        for step, state in enumerate(states):
+            if self.positions is not None:
+                x = self.positions(x, step, start)
+            layer: Any = self.layers[step % len(self.layers)]
+            x, new = layer.extend(x, state, start=start, **options)
+            kept.append(new)
+        return x if self.final_norm is None else self.final_norm(x), tuple(kept)
+
 
 class Encoder(Stack):
     """Encoder layers, one after the other.
@@ -207,6 +279,22 @@ class Encoder(Stack):
         """x (B, T, D) -> (B, T, D)."""
         return self._apply_layers(x, mask)
 
+    def extend(
+        self, x: Tensor, state: Decoded | None = None, *, mask: Padding | None = None
+    ) -> tuple[Tensor, Decoded]:
+        """The stack with a causal mask, its input in pieces: (B, T, D) and what it keeps.
+
+        state: None for a prompt x (B, T, D), which `mask` may pad at the end; then what the last
+        call gave, with one token x (B, 1, D) a call. Raises ValueError for more tokens.
+        """
+        if state is None:
+            state = Decoded((None,) * self.depth, 0)
+        x, layers = self._extend_layers(x, state.layers, state.length, mask=mask)
+        if mask is None:
+            return x, Decoded(layers, state.length + x.shape[1])
+        counted = mask.dense(1, x.shape[1], len(x), device=x.device)[:, 0, 0]
+        return x, Decoded(layers, state.length + counted.sum(-1))
+
 
 class Decoder(Stack):
     """Decoder layers, one after the other, that attend to a memory. Arguments as in `Encoder`.
@@ -231,6 +319,20 @@ class Decoder(Stack):
     ) -> Tensor:
         """x (B, T, D) and memory (B, S, D) -> (B, T, D)."""
         return self._apply_layers(x, memory, mask, memory_mask)
+
+    def begin(self, memory: Tensor, memory_mask: Mask | None = None) -> Decoded:
+        """The state before the first token; every layer's keys of the memory (B, S, D) are in it.
+
+        Raises ValueError for a mask that is not `Padding`.
+        """
+        layers: list[Any] = [self.layers[step % len(self.layers)] for step in range(self.depth)]
+        states = [(None, layer.cross_attention.remember(memory, memory_mask)) for layer in layers]
+        return Decoded(tuple(states), 0)
+
+    def extend(self, x: Tensor, state: Decoded) -> tuple[Tensor, Decoded]:
+        """One more token x (B, 1, D), causal: (B, 1, D) and the new state."""
+        x, layers = self._extend_layers(x, state.layers, state.length)
+        return x, Decoded(layers, state.length + 1)
 
 
 class EncoderDecoder(nn.Module):
