@@ -40,7 +40,11 @@ class Code(Record):
 
 
 class Experiment(Record):
-    """A set of arms that are compared with one another, and the presets they run at."""
+    """A set of arms that are compared with one another, and the presets they run at.
+
+    timings: metrics and series that are measured times or memory. They follow the machine's mood:
+    a repeated run is not held to the same numbers in them.
+    """
 
     summary: str
     metrics: dict[Name, str]
@@ -48,6 +52,7 @@ class Experiment(Record):
     presets: dict[Preset, dict[str, Any]]
     data: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    timings: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
     def _presets_are_whole(self) -> "Experiment":
