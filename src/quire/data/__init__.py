@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from quire.data.arrays import Images, Split
     from quire.data.batching import batches, random_crop_flip
     from quire.data.catalogue import DATASETS, Dataset, Source
+    from quire.data.dna import genomics
     from quire.data.images import cifar10, digits, fashion_mnist, mnist
     from quire.data.question_answering import Babi, Stories, babi
     from quire.data.store import DataMissing, Status, check, get, status
     from quire.data.synthetic import babi_like
+    from quire.data.text import text8, text_file, wiki_en, word_analogy, word_similarity
 
 __all__ = [
     "DATASETS",
@@ -34,16 +36,24 @@ __all__ = [
     "cifar10",
     "digits",
     "fashion_mnist",
+    "genomics",
     "get",
     "mnist",
     "random_crop_flip",
     "status",
+    "text8",
+    "text_file",
+    "wiki_en",
+    "word_analogy",
+    "word_similarity",
 ]
 
 _HOMES = {
     "quire.data.arrays": ("Images", "Split"),
     "quire.data.question_answering": ("Babi", "Stories", "babi"),
+    "quire.data.dna": ("genomics",),
     "quire.data.synthetic": ("babi_like",),
+    "quire.data.text": ("text8", "text_file", "wiki_en", "word_analogy", "word_similarity"),
     "quire.data.batching": ("batches", "random_crop_flip"),
     "quire.data.catalogue": ("DATASETS", "Dataset", "Source"),
     "quire.data.images": ("cifar10", "digits", "fashion_mnist", "mnist"),

@@ -53,6 +53,24 @@ def _fashion(file: str, md5: str) -> Source:
     return Source(urls=(_ZALANDO + file, _ZALANDO_MIRROR + file), checksum=f"md5:{md5}")
 
 
+_RAW = "https://raw.githubusercontent.com/"
+_WIKI = _RAW + "jason-feng/wikiVisual/1c0fac92f29f17c1603bfffbe864e0dfdff66897/text/AA/wiki_"
+_ANALOGY = _RAW + "tmikolov/word2vec/20c129af10659f7c50e86e3be406df663beff438/questions-"
+_SIMILARITY = _RAW + "mfaruqui/eval-word-vectors/94b3dd9fdbac7ed08dbee7179cd5ee464acf0594/data/"
+_PROMOTERS = _RAW + "egochao/DeePromoter/4279eba86882d9daef4fcb2d740b29d0ff234567/data/"
+_RATED = {
+    "EN-WS-353-ALL.txt": "ce12919b240af45bdf46d243601eaca2b6212b159b5e7e9b435ee7ee40c5619c",
+    "EN-WS-353-SIM.txt": "f1da938998863c94e53f72f984a5c6e215f0b46c323aae8f0f4930703a339107",
+    "EN-WS-353-REL.txt": "66a7c88100624d0a391605ff61ce84e11d11ee620d51ec0298da49592838f8fa",
+    "EN-SIMLEX-999.txt": "405394ffb7d25f6d0e3c041f87c9f27d29dc6b047506769953e85c4523b11685",
+    "EN-SimVerb-3500.txt": "9d84274e7ad029fd3cf69dd0516e9ade624bbef9bd4e2050f6cc1fa01471e0f5",
+}
+
+
+def _pinned(url: str, sha256: str | None = None) -> Source:
+    return Source(urls=(url,), checksum=sha256 and f"sha256:{sha256}")
+
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -116,6 +134,24 @@ DATASETS: dict[str, Dataset] = {
             layouts=(("fashion_mnist.npz",),),
         ),
         Dataset(
+            name="genomics",
+            summary="6,015 human and mouse promoters with a TATA box (EPDnew), 300 bases each",
+            licence="MIT (the repository); EPDnew's data are free to use",
+            home="https://github.com/egochao/DeePromoter",
+            sources=(
+                _pinned(
+                    _PROMOTERS + "human/TATA/hs_pos_TATA.txt",
+                    "9515889e07fea56de600ba1ed170c801e8b9b93a8e96d253db07b693aae3d38a",
+                ),
+                _pinned(
+                    _PROMOTERS + "mouse/TATA/mm_pos_TATA.txt",
+                    "4a69c76ed20d94505b803ef1a7ceddc8682d3c96c6a04851fcbb18d1d530fa6c",
+                ),
+            ),
+            layouts=(("epdnew_tata_promoters.csv.gz",),),
+            note="Promoters only: negatives are made from them.",
+        ),
+        Dataset(
             name="mnist",
             summary="70,000 handwritten digits of 28x28 pixels",
             licence="CC BY-SA 3.0 as commonly distributed; LeCun, Cortes and Burges",
@@ -127,6 +163,58 @@ DATASETS: dict[str, Dataset] = {
                 ),
             ),
             layouts=(("mnist.npz",),),
+        ),
+        Dataset(
+            name="text8",
+            summary="100 million characters of English Wikipedia as of 2006, a to z and blanks",
+            licence="CC BY-SA 3.0",
+            home="http://mattmahoney.net/dc/textdata.html",
+            sources=(
+                _pinned(
+                    "http://mattmahoney.net/dc/text8.zip",
+                    "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
+                ),
+            ),
+            layouts=(("text8",),),
+        ),
+        Dataset(
+            name="wiki_en",
+            summary="the first 3,803 articles of English Wikipedia as of 2015, 10.7 M words",
+            licence="CC BY-SA 3.0",
+            home="https://github.com/jason-feng/wikiVisual",
+            sources=tuple(_pinned(f"{_WIKI}{part:02d}") for part in range(66)),
+            layouts=(("enwiki2015_prefix.txt",),),
+            note="A later dump than text8, cased and without markup; both begin at Anarchism.",
+        ),
+        Dataset(
+            name="word_analogy",
+            summary="analogy questions: 19,544 of words, 3,218 of phrases",
+            licence="Apache-2.0",
+            home="https://github.com/tmikolov/word2vec",
+            sources=(
+                _pinned(
+                    _ANALOGY + "words.txt",
+                    "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
+                ),
+                _pinned(
+                    _ANALOGY + "phrases.txt",
+                    "55cfc0894d0fe6cf974d106da3e09b5fb2fa6125b6ddc633d06e298dc5aa7901",
+                ),
+            ),
+            layouts=(
+                ("questions-words.txt", "questions-phrases.txt"),
+                ("questions-words.txt.gz", "questions-phrases.txt.gz"),
+            ),
+        ),
+        Dataset(
+            name="word_similarity",
+            summary="pairs of words rated by people: WordSim-353, SimLex-999, SimVerb-3500",
+            licence="each set's own, for research",
+            home="https://github.com/mfaruqui/eval-word-vectors",
+            sources=tuple(
+                _pinned(f"{_SIMILARITY}word-sim/{file}", digest) for file, digest in _RATED.items()
+            ),
+            layouts=(tuple(_RATED),),
         ),
     )
 }

@@ -5,6 +5,7 @@ import hashlib
 import os
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from importlib import resources
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from quire.data.catalogue import DATASETS, Dataset, Source
 
+UNREADABLE = (EOFError, tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 RECORD = "SHA256SUMS"  # sha256sum's own format, so `sha256sum -c SHA256SUMS` works
 
 
@@ -160,7 +162,7 @@ def _fetch(entry: Dataset, where: Path) -> dict[str, str]:
         produced.mkdir()
         try:
             UNPACK[entry.name](downloads, produced)
-        except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{entry.name}: the download is not an archive: {error}") from error
         sums = {}
         for path in sorted(path for path in produced.rglob("*") if path.is_file()):

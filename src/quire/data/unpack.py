@@ -1,10 +1,13 @@
 """How downloads become the files that the loaders read."""
 
 import gzip
+import hashlib
 import math
+import re
 import shutil
 import struct
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,10 +80,52 @@ def _babi(downloads: list[Path], target: Path) -> None:
         shutil.move(path, target / "en-valid-10k" / path.name)
 
 
+def _as_they_are(downloads: list[Path], target: Path) -> None:
+    for path in downloads:
+        shutil.move(path, target / path.name)
+
+
+def _text8(downloads: list[Path], target: Path) -> None:
+    with (
+        zipfile.ZipFile(downloads[0]) as archive,
+        archive.open("text8") as content,
+        (target / "text8").open("wb") as out,
+    ):
+        shutil.copyfileobj(content, out)
+
+
+def _wiki_en(downloads: list[Path], target: Path) -> None:
+    """WikiExtractor's output without its wrappers and without articles under 100 words."""
+    article = re.compile(r"<doc [^>]*>\n(.*?)\n</doc>", re.DOTALL)
+    found = (match[1].strip() for path in downloads for match in article.finditer(
+        path.read_text(encoding="utf-8")))  # fmt: skip
+    content = "\n\n\n".join(text for text in found if len(text.split()) >= 100).encode()
+    if hashlib.sha256(content).hexdigest() != WIKI_EN:
+        raise ValueError("wiki_en: the articles are not those that the repository had in May 2015")
+    (target / "enwiki2015_prefix.txt").write_bytes(content)
+
+
+WIKI_EN = "d7326538db9ae7c71ba13ef1390f037e047b14a27132c8ea9b0002c3137603ee"
+"""sha256 of the assembled text."""
+
+
+def _genomics(downloads: list[Path], target: Path) -> None:
+    rows = ["species,name,sequence"]
+    for species, path in zip(("human", "mouse"), downloads, strict=True):
+        rows += [f"{species},,{sequence}" for sequence in path.read_text().split()]
+    content = "".join(row + "\n" for row in rows).encode()
+    (target / "epdnew_tata_promoters.csv.gz").write_bytes(gzip.compress(content, mtime=0))
+
+
 UNPACK: dict[str, Callable[[list[Path], Path], None]] = {
     "babi": _babi,
     "cifar10": _cifar,
     "fashion_mnist": _fashion_mnist,
+    "genomics": _genomics,
     "mnist": _mnist,
+    "text8": _text8,
+    "wiki_en": _wiki_en,
+    "word_analogy": _as_they_are,
+    "word_similarity": _as_they_are,
 }
 """Dataset -> function of the downloads, in the table's order, and the folder to fill."""
