@@ -24,14 +24,16 @@ exclude_patterns = ["_build", "refresh.py"]
 
 
 def _pages() -> None:
-    """A page for each paper: its card, then its public parts."""
+    """A page for each paper and recipe: its card, then its public parts."""
     folder = HERE / "papers"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = sorted(path.parent.name for path in (ROOT / "src/quire/papers").glob("*/paper.toml"))
-    for name in names:
-        card = (ROOT / "src/quire/papers" / name / "README.md").read_text(encoding="utf-8")
-        api = f"\n\n## Reference\n\n```{{eval-rst}}\n.. automodule:: quire.papers.{name}\n"
+    names = []
+    for path in sorted((ROOT / "src/quire").glob("*/*/paper.toml")):
+        name, package = path.parent.name, path.parent.parent.name
+        names.append(name)
+        card = (path.parent / "README.md").read_text(encoding="utf-8")
+        api = f"\n\n## Reference\n\n```{{eval-rst}}\n.. automodule:: quire.{package}.{name}\n"
         api += "   :members:\n   :imported-members:\n```\n"
         (folder / f"{name}.md").write_text(card + api, encoding="utf-8")
     rows = "\n".join(names)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quire.lab.papers import find_paper, paper_names
+from quire.lab.papers import find_paper, module_of, paper_names
 
-PACKAGES = ["quire.nn", *(f"quire.papers.{name}" for name in paper_names())]
+PACKAGES = ["quire.nn", *(module_of(name) for name in paper_names())]
 
 
 def public(package: str) -> list[tuple[str, Any]]:

@@ -31,7 +31,11 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write absolute imports"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            yield from (names if node.module in ("quire", "quire.papers") else [node.module])
+            yield from (
+                names
+                if node.module in ("quire", "quire.papers", "quire.recipes")
+                else [node.module]
+            )
 
 
 def allowed(importer, imported):
@@ -47,14 +51,15 @@ def allowed(importer, imported):
     arrows = {
         "nn": {"nn"},
         "data": {"data"},
-        "lab": {"lab", "data", "papers"},  # papers: the bare package, whose path holds the folders
+        # The bare packages papers and recipes, whose paths hold the folders.
+        "lab": {"lab", "data", "papers", "recipes"},
         "report": {"report", "lab", "data"},
         "recipes": {"recipes", "papers", "nn", "data", "lab"},
         "papers": {"papers"},
         "cli": {"cli", "report", "lab", "data"},
         "__main__": {"cli"},
     }
-    if room == "lab" and to == "papers":
+    if room == "lab" and to in ("papers", "recipes"):
         return len(target) == 2
     return to in arrows[room]
 

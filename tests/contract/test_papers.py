@@ -63,7 +63,7 @@ def test_the_card_is_whole_and_fresh(name):
     card = (paper.folder / "README.md").read_text(encoding="utf-8")
     assert card.startswith("# ")
     assert f"quire verify {name}" in card
-    assert f"from quire.papers.{name} import" in card
+    assert f"from {paper.module} import" in card
     assert paper.bibtex in card, "the card's BibTeX is not what `quire show --bibtex` prints"
     if paper.code:
         assert paper.code.repository in card

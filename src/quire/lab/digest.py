@@ -11,7 +11,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-from quire.lab.papers import paper_folders
+from quire.lab.papers import module_of, paper_folders
 
 Place = tuple[str, str]  # module, name; the name "" is the module as a whole
 
@@ -20,7 +20,7 @@ LEFT_OUT = ("quire.lab", "quire.report", "quire.cli")
 
 def code_digest(paper: str, experiment: str) -> str:
     """Twelve hexadecimal digits that change when code behind the experiment changes."""
-    return digest_of(f"quire.papers.{paper}.experiments", experiment)
+    return digest_of(f"{module_of(paper)}.experiments", experiment)
 
 
 @functools.cache

@@ -15,7 +15,15 @@ from typing import Any, get_type_hints
 from quire.lab.config import Config
 from quire.lab.digest import code_digest
 from quire.lab.errors import MissingError, UserError, unknown
-from quire.lab.papers import PRESETS, Experiment, Paper, Preset, find_experiment, find_paper
+from quire.lab.papers import (
+    PRESETS,
+    Experiment,
+    Paper,
+    Preset,
+    find_experiment,
+    find_paper,
+    module_of,
+)
 
 FORMAT = 1
 """Raised when the lab itself changes what a run's numbers mean (seeding, order of steps)."""
@@ -134,7 +142,7 @@ def load_experiment(paper: str, experiment: str) -> tuple[ExperimentFunction, ty
     where `experiments.py` does not hold what `paper.toml` promises.
     """
     check_extras(find_experiment(find_paper(paper), experiment).needs)
-    module = importlib.import_module(f"quire.papers.{paper}.experiments")
+    module = importlib.import_module(f"{module_of(paper)}.experiments")
     function = getattr(module, experiment, None)
     if not inspect.isfunction(function):
         raise UserError(f"{paper}/experiments.py holds no function '{experiment}'")

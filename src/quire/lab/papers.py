@@ -162,6 +162,16 @@ class Paper(Record):
         return [c for c in self.claims if c.experiment == experiment and preset in c.at]
 
     @property
+    def is_recipe(self) -> bool:
+        """Whether it joins several papers instead of being one."""
+        return _recipe(self.folder)
+
+    @property
+    def module(self) -> str:
+        """The package to import its parts from."""
+        return _module(self.folder)
+
+    @property
     def bibtex(self) -> str:
         """The paper's BibTeX entry."""
         surname = re.sub(r"\W", "", self.authors[0].split()[-1]).lower()
@@ -205,19 +215,36 @@ def first_fault(error: ValidationError) -> str:
 
 
 def paper_folders() -> dict[str, Path]:
-    """Folders of all papers by name: those that hold a `paper.toml`, in Quire or QUIRE_PAPERS."""
+    """Folders that hold a `paper.toml`, by name: papers in Quire or QUIRE_PAPERS, then recipes."""
     import quire.papers
+    import quire.recipes
 
     found: dict[str, Path] = {}
-    for root in quire.papers.__path__:
+    for root in (*quire.papers.__path__, *quire.recipes.__path__):
         for path in sorted(Path(root).glob("*/paper.toml")):
             found.setdefault(path.parent.name, path.parent)
     return found
 
 
+def module_of(name: str) -> str:
+    """The package of the paper or recipe called `name`."""
+    return _module(paper_folders()[name])
+
+
+def _module(folder: Path) -> str:
+    return f"quire.{'recipes' if _recipe(folder) else 'papers'}.{folder.name}"
+
+
+def _recipe(folder: Path) -> bool:
+    import quire.recipes
+
+    return str(folder.parent) in quire.recipes.__path__
+
+
 def paper_names() -> list[str]:
-    """Names of all papers."""
-    return sorted(paper_folders())
+    """Names of all papers, then of all recipes."""
+    folders = paper_folders()
+    return sorted(folders, key=lambda name: (_recipe(folders[name]), name))
 
 
 def find_paper(name: str) -> Paper:

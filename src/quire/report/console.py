@@ -72,7 +72,7 @@ def print_card(paper: Paper, evidence: Sequence[Evidence]) -> None:
         out.print(f"Reference code: {paper.code.repository} ({paper.code.licence})", style="dim")
     out.print("\n[bold]Parts[/bold]")
     names = public_names(paper)
-    line = f"from quire.papers.{paper.name} import "
+    line = f"from {paper.module} import "
     out.print(escape(line + ", ".join(names)), soft_wrap=True)
     out.print("\n[bold]Experiments[/bold]")
     for name, experiment in paper.experiments.items():

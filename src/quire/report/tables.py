@@ -25,7 +25,7 @@ def papers_markdown(papers: Iterable[Paper], evidence: Iterable[Evidence]) -> st
     rows = []
     for paper in papers:
         counts = tally(judge(paper, evidence))
-        card = f"[{plain(paper.title)}](src/quire/papers/{paper.name}/README.md)"
+        card = f"[{plain(paper.title)}](src/{paper.module.replace('.', '/')}/README.md)"
         rows.append(
             [card, str(paper.year), plain(paper.family), plain(paper.summary)]
             + [str(counts[outcome]) for outcome in OUTCOMES]
