@@ -16,6 +16,7 @@ from quire.nn import (
     EncoderDecoder,
     EncoderLayer,
     FeedForward,
+    GatedFeedForward,
     LearnedPositions,
     Mask,
     MultiHeadAttention,
@@ -256,3 +257,12 @@ def test_arguments() -> None:
         Decoder(decoder_layer(), depth=0)
     with pytest.raises(ValueError, match="norm must be 'pre' or 'post', got 'middle'"):
         encoder_layer("middle")
+
+
+def test_gated_feed_forward_is_its_formula() -> None:
+    torch.manual_seed(0)
+    part, x = GatedFeedForward(6, 9).double(), torch.randn(2, 5, 6, dtype=torch.float64)
+    gate, value = x @ part.gate.weight.T, x @ part.value.weight.T
+    normal = 0.5 * (1 + torch.erf(gate / 2**0.5))
+    expected = (gate * normal * value) @ part.output.weight.T
+    torch.testing.assert_close(part(x), expected)

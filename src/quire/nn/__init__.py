@@ -24,6 +24,7 @@ from quire.nn.transformer import (
     EncoderDecoder,
     EncoderLayer,
     FeedForward,
+    GatedFeedForward,
 )
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "EncoderDecoder",
     "EncoderLayer",
     "FeedForward",
+    "GatedFeedForward",
     "Global",
     "KeyValueCache",
     "LearnedPositions",

@@ -1,0 +1,106 @@
+"""A byte-level language model that takes its attention as a value.
+
+B batch, T tokens, D width, V vocabulary.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from quire.nn import (
+    AttentionKernel,
+    Causal,
+    Decoded,
+    Encoder,
+    EncoderLayer,
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    Padding,
+)
+
+KernelOfLayer = Callable[[int], AttentionKernel]
+"""Number of the layer -> its kernel: random patterns differ from layer to layer."""
+
+
+class LanguageModel(nn.Module):
+    """Pre-norm transformer decoder without a memory: each token predicts the next.
+
+    dim: D. heads, layers: numbers of them. kernel: gives each layer's attention kernel, which must
+    heed `Causal`. feed_forward: makes each layer's feed-forward part from D. length: the most
+    tokens. vocabulary: V.
+
+    Example:
+        >>> import torch
+        >>> from quire.nn import softmax_attention
+        >>> from quire.recipes.attentions import LanguageModel
+        >>> model = LanguageModel(16, heads=2, layers=2, kernel=lambda layer: softmax_attention)
+        >>> model(torch.randint(256, (3, 10))).shape
+        torch.Size([3, 10, 256])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        heads: int,
+        layers: int,
+        kernel: KernelOfLayer,
+        feed_forward: Callable[[int], nn.Module] = lambda dim: FeedForward(
+            dim, 4 * dim, activation=nn.GELU
+        ),
+        length: int = 1024,
+        vocabulary: int = 256,
+    ) -> None:
+        super().__init__()
+        self.length = length
+        self.embedding = nn.Embedding(vocabulary, dim)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.stack = Encoder(
+            [
+                EncoderLayer(
+                    dim,
+                    MultiHeadAttention(dim, heads, kernel=kernel(layer)),
+                    feed_forward=feed_forward(dim),
+                )
+                for layer in range(layers)
+            ],
+            positions=LearnedPositions(length, dim),
+            final_norm=nn.LayerNorm(dim),
+        )
+        self.output = nn.Linear(dim, vocabulary, bias=False)
+
+    def forward(self, token: Tensor, mask: Padding | None = None) -> Tensor:
+        """token (B, T) int64 -> scores of the next one (B, T, V). mask: hides padding."""
+        allowed = Causal() if mask is None else Causal() & mask
+        scores: Tensor = self.output(self.stack(self.embedding(token), allowed))
+        return scores
+
+    def extend(self, token: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
+        """A prompt (B, T), then one token (B, 1) a call: scores of the next ones, and the state."""
+        x, state = self.stack.extend(self.embedding(token), state)
+        return self.output(x), state
+
+    @torch.no_grad()
+    def generate(
+        self, prompt: Tensor, count: int, *, generator: torch.Generator, temperature: float = 1.0
+    ) -> Tensor:
+        """`count` tokens drawn after a prompt (B, T): (B, count).
+
+        Raises ValueError if prompt and tokens are more than `length`, or temperature <= 0.
+        """
+        if prompt.shape[1] + count > self.length:
+            raise ValueError(
+                f"at most {self.length} tokens fit, got {prompt.shape[1]} and {count} to draw"
+            )
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        scores, state = self.extend(prompt)
+        drawn: list[Tensor] = []
+        while len(drawn) < count:
+            chances = (scores[:, -1].float() / temperature).softmax(-1).to(generator.device)
+            drawn.append(torch.multinomial(chances, 1, generator=generator).to(prompt.device))
+            if len(drawn) < count:
+                scores, state = self.extend(drawn[-1], state)
+        return torch.cat(drawn, 1) if drawn else prompt[:, :0]
