@@ -1,0 +1,333 @@
+"""BigBird's attention: the blocks of keys that the pattern names are gathered, never a full matrix.
+
+B batch, H heads, N tokens, K head width, V value width, b tokens a block, L blocks of keys a row.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from operator import and_
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from quire.nn.attention import softmax_attention
+from quire.nn.decoding import Cache, KeyValueCache
+from quire.nn.masks import Causal, Mask, Padding, conjuncts
+from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
+
+CHUNK = 1 << 20
+"""Attention weights that are in memory at a time."""
+
+
+def bigbird_attention(
+    q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
+) -> Tensor:
+    """Attention along `pattern`, O(N) in time and memory, forwards and backwards.
+
+    q, k: (B, H, N, K), v: (B, H, N, V); gives (B, H, N, V). Equal to `softmax_attention` with
+    `BigBirdMask(pattern, N, H)`, combined with `mask` by `&`: one softmax over the random, window
+    and global keys of a query. N need not be a multiple of the block. mask: hides keys, e.g.
+    `Padding`; `Causal` in it makes the pattern causal. A query that may attend nowhere gives zeros.
+
+    On a GPU by torch's flex_attention (compiled at first use), else by gathering blocks. The
+    weights are computed again in the backward pass; they have no dropout, and no second derivative.
+
+    Raises ValueError if q, k and v do not have the same B, H and N, the pattern does not fit N, or
+    the mask does not fit B and N.
+
+    Example:
+        >>> from quire.papers.bigbird import BigBirdPattern, bigbird_attention
+        >>> q = k = v = torch.randn(1, 2, 150, 8)
+        >>> bigbird_attention(q, k, v, BigBirdPattern(block=8, random=2)).shape
+        torch.Size([1, 2, 150, 8])
+    """
+    if q.ndim != 4 or q.shape != k.shape or k.shape[:3] != v.shape[:3]:
+        raise ValueError(
+            "BigBird attends within one sequence: q and k (B, H, N, K), v (B, H, N, V); got "
+            f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}; between two sequences use "
+            "quire.nn.softmax_attention"
+        )
+    pattern, rest = split_causal(pattern, mask, len(q), q.shape[2])
+    if pattern.is_full(q.shape[2]):
+        return softmax_attention(q, k, v, rest)
+    if q.is_cuda and q.dtype != torch.float64:
+        return flex_bigbird(q, k, v, pattern, rest)
+    return gathered_bigbird(q, k, v, pattern, rest)
+
+
+@dataclass(frozen=True)
+class BigBirdAttention:
+    """`bigbird_attention` as a kernel of `quire.nn.MultiHeadAttention`: a value to pass in.
+
+    pattern: give each layer its own seed. Self-attention only: attention to another sequence stays
+    full (`quire.nn.softmax_attention`), as in the paper. In causal decoding (`write` and `read`)
+    all keys are kept and each new token reads those of its row of the causal pattern, O(1) a token.
+
+    Example:
+        >>> from quire.nn import MultiHeadAttention
+        >>> from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
+        >>> kernel = BigBirdAttention(BigBirdPattern(block=4, random=1))
+        >>> MultiHeadAttention(8, 2, kernel=kernel)(torch.randn(3, 50, 8)).shape
+        torch.Size([3, 50, 8])
+    """
+
+    pattern: BigBirdPattern
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
+        """As `bigbird_attention`."""
+        return bigbird_attention(q, k, v, self.pattern, mask)
+
+    def write(self, state: Cache | None, k: Tensor, v: Tensor, mask: Padding | None) -> Cache:
+        """The keys and values so far, and those of k (B, H, T, K) and v (B, H, T, V)."""
+        return KeyValueCache(softmax_attention).write(state, k, v, mask)
+
+    def read(self, state: Cache, q: Tensor) -> Tensor:
+        """What the latest token's query q (B, H, 1, K) attends to: (B, H, 1, V)."""
+        row = (state.length - 1) // self.pattern.block
+        heads = q.shape[1]
+        index, valid = _row(replace(self.pattern, causal=True), row, heads)
+        b = self.pattern.block
+        position = (index.to(q.device)[..., None] * b + torch.arange(b, device=q.device)).flatten(1)
+        allowed = valid.to(q.device).repeat_interleave(b, 1) & (position < state.length)
+        position = position.clamp(max=state.length - 1)
+        if state.counts is not None:
+            allowed = allowed & state.counts[:, position]
+        else:
+            allowed = allowed[None]
+        each = torch.arange(heads, device=q.device)[:, None]
+        keys, values = state.keys[:, each, position], state.values[:, each, position]
+        somewhere = allowed.any(-1)[:, :, None, None]
+        attended = scaled_dot_product_attention(
+            q, keys, values, attn_mask=allowed[:, :, None] | ~somewhere
+        )
+        return attended.masked_fill(~somewhere, 0.0)
+
+
+def split_causal(
+    pattern: BigBirdPattern, mask: Mask | None, batch: int, length: int
+) -> tuple[BigBirdPattern, Mask | None]:
+    """The pattern, causal if the mask says so, and what else the mask says.
+
+    Raises ValueError for a mask that does not fit (batch, length).
+    """
+    if mask is not None and not isinstance(mask, Mask):
+        raise ValueError(f"mask must be a quire.nn mask such as Padding, got {type(mask).__name__}")
+    parts = conjuncts(mask)
+    for part in parts:
+        if isinstance(part, Padding) and part.keys.shape != (batch, length)[: part.keys.ndim]:
+            raise ValueError(
+                f"Padding must be ({batch},) lengths or ({batch}, {length}) bool here, "
+                f"got {tuple(part.keys.shape)}"
+            )
+    rest = [part for part in parts if not isinstance(part, Causal)]
+    if len(rest) < len(parts):
+        pattern = replace(pattern, causal=True)
+    return pattern, reduce(and_, rest) if rest else None
+
+
+class Rows(NamedTuple):
+    """The blocks of keys of each block of queries that is not global.
+
+    first: the first of those rows. blocks: (H, rows, L) int64, blocks of keys. valid: the same
+    shape, bool: rows with fewer than L blocks end in places that do not count.
+    """
+
+    first: int
+    blocks: Tensor
+    valid: Tensor
+
+
+@lru_cache(maxsize=64)
+def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
+    table = pattern.table(length, heads)
+    first = 0 if pattern.causal else pattern.front
+    table = table[:, first : table.shape[1] - pattern.back]
+    most = int(table.sum(-1).max())
+    index = np.argsort(~table, axis=-1, kind="stable")[..., :most]
+    valid = np.take_along_axis(table, index, -1)
+    return Rows(first, torch.from_numpy(index.copy()), torch.from_numpy(valid))
+
+
+def _row(pattern: BigBirdPattern, row: int, heads: int) -> tuple[Tensor, Tensor]:
+    """`blocks` and `valid` of the last row of a causal pattern of row + 1 blocks: (H, L) each."""
+    rows = _rows(pattern, (row + 1) * pattern.block, heads)
+    return rows.blocks[:, -1], rows.valid[:, -1]
+
+
+@dataclass(frozen=True, eq=False)
+class _From(Mask):
+    """A mask for the queries from position `start` on."""
+
+    mask: Mask
+    start: int
+
+    def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return self.mask.allows(batch, head, query + self.start, key)
+
+
+def gathered_bigbird(
+    q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
+) -> Tensor:
+    """`bigbird_attention` by gathering blocks; works on any device."""
+    heads, length = q.shape[1:3]
+    b, count = pattern.block, pattern.blocks(length)
+    rows = _rows(pattern, length, heads)
+    begin, end = rows.first * b, (rows.first + rows.blocks.shape[1]) * b
+    short = count * b - length
+    keys, values = (pad(t, (0, 0, 0, short)).unflatten(2, (count, b)) for t in (k, v))
+    middle = pad(q[:, :, begin:end], (0, 0, 0, max(0, end - length))).unflatten(2, (-1, b))
+    job = _Job(rows, length, mask, pattern.causal)
+    parts = [_Gathered.apply(middle, keys, values, job).flatten(2, 3)[:, :, : length - begin]]
+    for start, stop in ((0, begin), (end, length)):  # global rows
+        if start < stop:
+            where = None if mask is None else _From(mask, start)
+            parts.append(softmax_attention(q[:, :, start:stop], k, v, where))
+    if len(parts) == 1:
+        return parts[0]
+    if begin:
+        parts[:2] = parts[1::-1]
+    return torch.cat(parts, 2)
+
+
+class _Job(NamedTuple):
+    """What `_Gathered` needs besides tensors with gradients."""
+
+    rows: Rows
+    length: int
+    mask: Mask | None
+    causal: bool
+
+
+class _Chunk(NamedTuple):
+    """Some blocks of queries: their slice, and with C of them, (C, L) blocks of keys, and which
+    keys count, (C, b or 1, L b) bool, or None for all."""
+
+    queries: slice
+    keys: Tensor
+    allowed: Tensor | None
+
+
+class _Gathered(torch.autograd.Function):
+    """Softmax attention of blocks of queries (B, H, R, b, K) to the blocks of keys of their rows.
+
+    Nothing of size R b L b is kept: chunk by chunk the weights are computed, and computed again in
+    the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, job: _Job) -> Tensor:
+        flat = [t.reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
+        out = flat[2].new_empty(*flat[0].shape[:2], v.shape[-1])
+        for chunk in _chunks(q.shape[:4], k.shape[2], job, q.device):
+            queries = flat[0][chunk.queries] * q.shape[-1] ** -0.5
+            keys, values = (_take(t, chunk.keys) for t in flat[1:])
+            out[chunk.queries] = _weights(queries, keys, chunk.allowed) @ values
+        ctx.save_for_backward(*flat, out)
+        ctx.job = job
+        ctx.shapes = tuple(t.shape for t in (q, k, v))
+        return out.view(*q.shape[:-1], v.shape[-1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, out = ctx.saved_tensors
+        grads = [torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)]
+        scale = q.shape[-1] ** -0.5
+        grad = grad.reshape(out.shape)
+        for chunk in _chunks(ctx.shapes[0][:4], ctx.shapes[1][2], ctx.job, q.device):
+            queries, g = q[chunk.queries] * scale, grad[chunk.queries]
+            keys, values = _take(k, chunk.keys), _take(v, chunk.keys)
+            weights = _weights(queries, keys, chunk.allowed)
+            into = chunk.keys.flatten()
+            grads[2].index_add_(0, into, (weights.mT @ g).view(-1, *v.shape[1:]))
+            change = (g @ values.mT).sub_((g * out[chunk.queries]).sum(-1, keepdim=True))
+            change = change.mul_(weights)
+            grads[0][chunk.queries] = (change @ keys).mul_(scale)
+            grads[1].index_add_(0, into, (change.mT @ queries).view(-1, *k.shape[1:]))
+        dq, dk, dv = (g.view(shape) for g, shape in zip(grads, ctx.shapes, strict=True))
+        return dq, dk, dv, None
+
+
+def _take(blocks: Tensor, index: Tensor) -> Tensor:
+    """blocks (M, b, K), index (C, L) -> (C, L b, K)."""
+    return blocks.index_select(0, index.flatten()).view(len(index), -1, blocks.shape[-1])
+
+
+def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
+    """softmax(q k^T): (C, b, L b), zero where not allowed; half precision is normalised in full."""
+    scores = q @ k.mT
+    if allowed is not None:
+        scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
+    return weights if allowed is None else weights.masked_fill_(~allowed, 0.0)
+
+
+def _chunks(shape: Sequence[int], blocks: int, job: _Job, device: torch.device) -> Iterator[_Chunk]:
+    """All blocks of queries (B, H, R, b), `CHUNK` weights at a time; `blocks` are those of keys."""
+    batch, heads, count, b = shape
+    index, valid = job.rows.blocks.to(device), job.rows.valid.to(device)
+    wide = index.shape[-1] * b
+    all_valid = bool(job.rows.valid.all()) and job.length == blocks * b
+    plain = all_valid and job.mask is None and not job.causal
+    size = max(1, CHUNK // (b * wide))
+    inner = torch.arange(b, device=device)
+    for begin in range(0, batch * heads * count, size):
+        end = min(begin + size, batch * heads * count)
+        number = torch.arange(begin, end, device=device)
+        lane, row = number // count, number % count
+        head = lane % heads
+        mine = index[head, row]
+        allowed = None
+        if not plain:
+            key = (mine[..., None] * b + inner).flatten(1)[:, None]
+            allowed = valid[head, row].repeat_interleave(b, 1)[:, None] & (key < job.length)
+            key = key.clamp(max=job.length - 1)
+            query = ((row + job.rows.first)[:, None] * b + inner)[..., None]
+            query = query.clamp(max=job.length - 1)
+            if job.causal:
+                allowed = allowed & (key <= query)
+            if job.mask is not None:
+                each = (lane // heads)[:, None, None], head[:, None, None]
+                allowed = allowed & job.mask.allows(*each, query, key)
+        yield _Chunk(slice(begin, end), lane[:, None] * blocks + mine, allowed)
+
+
+def flex_bigbird(
+    q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
+) -> Tensor:
+    """`bigbird_attention` by torch's flex_attention: compiled on a GPU, on a CPU a slow reference
+    without a backward pass."""
+    length, heads = q.shape[2], q.shape[1]
+    blocks = _block_mask(pattern, length, heads, str(q.device))
+    score_mod = None
+    if mask is not None:
+        rule = mask.mask_mod
+
+        def score_mod(score: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return torch.where(rule(batch, head, i, j), score, -float("inf"))
+
+    attend = _compiled_flex() if q.is_cuda else _flex()
+    return attend(q, k, v, score_mod=score_mod, block_mask=blocks)
+
+
+@lru_cache(maxsize=64)
+def _block_mask(pattern: BigBirdPattern, length: int, heads: int, device: str) -> Any:
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    mask = BigBirdMask(pattern, length, heads).to(device)
+    return create_block_mask(mask.mask_mod, None, heads, length, length, device=device)
+
+
+def _flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return flex_attention
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex() -> Callable[..., Tensor]:
+    return torch.compile(_flex())

@@ -1,0 +1,150 @@
+"""Causal linear attention by chunks: O(N) time and memory, forward and backward, in plain matmuls.
+
+R rows (batch times heads), N tokens, C features of queries and keys, M width of the values.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
+
+
+def causal_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, eps: float = 1e-6, chunk: int = 64
+) -> Tensor:
+    """sum_{j<=i} (q_i . k_j) v_j / (sum_{j<=i} q_i . k_j + eps) (eqs. 8 to 12).
+
+    q, k: (R, N, C), feature maps applied. v: (R, N, M), of the same dtype. chunk: tokens whose
+    pairs are formed at once; N gives the parallel form, 1 the recurrent one. Gives (R, N, M).
+
+    Raises ValueError if chunk < 1.
+    """
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1, got {chunk}")
+    if q.shape[1] <= chunk:  # nothing comes before the only chunk
+        pairs = torch.bmm(q, k.mT).tril()
+        return torch.bmm(pairs, v) / (pairs.sum(-1, keepdim=True) + eps)
+    attended: Tensor = ChunkedCausal.apply(q, k, v, eps, chunk)
+    return attended
+
+
+class ChunkedCausal(torch.autograd.Function):
+    """`causal_attention` with a gradient that keeps no state of any token (eqs. 13 to 15).
+
+    A column of ones beside the values makes the normaliser one more column of the numerator, so
+    one product (and one gradient) gives both. Per chunk, with S the state before it:
+
+        numerator = tril(Q K^T) V + Q S            S += K^T V
+
+    and with D the numerator's gradient and T the sum of Q^T D over all later chunks:
+
+        dQ = tril(D V^T) K + D S^T      dK = tril(D V^T)^T Q + V T^T      dV = tril(Q K^T)^T D + K T
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, eps: float, chunk: int) -> Tensor:
+        """See `causal_attention`."""
+        out = torch.empty_like(v, memory_format=torch.contiguous_format)
+        scale = v.new_empty(*v.shape[:2], 1)
+        state = v.new_zeros(len(q), q.shape[-1], v.shape[-1] + 1)
+        for block in blocks(q, v, chunk):
+            queries, keys = (cut(x, block, chunk) for x in (q, k))
+            values = cut(v, block, chunk, ones=True)
+            before, state = scan(state, keys, values)
+            pairs = torch.bmm(queries, keys.mT).tril_()
+            numerator = joined(torch.bmm(pairs, values).baddbmm_(queries, before), block, len(q))
+            denominator = numerator[..., -1:] + eps
+            torch.div(numerator[..., :-1], denominator, out=out[:, block])
+            scale[:, block] = denominator
+        ctx.save_for_backward(q, k, v, out, scale)
+        ctx.chunk = chunk
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of q, k and v, in two sweeps."""
+        with torch.autocast(grad.device.type, enabled=False):
+            return *gradients(grad, ctx.chunk, *ctx.saved_tensors), None, None
+
+
+def gradients(
+    grad: Tensor, chunk: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A sweep forwards with the state S for dQ, then one backwards with T for dK and dV.
+
+    grad: of out (R, N, M). scale: (R, N, 1), the normaliser.
+    """
+    rows = len(q)
+    dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
+    later = state = v.new_zeros(rows, q.shape[-1], v.shape[-1] + 1)
+
+    def chunks(block: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The numerator's gradient D, queries, keys and values; tril(D V^T) follows from them."""
+        dot = (out[:, block] * grad[:, block]).sum(-1, keepdim=True)
+        d = torch.cat((grad[:, block], -dot), -1).div_(scale[:, block])
+        values = cut(v, block, chunk, ones=True)
+        return cut(d, slice(None), chunk), cut(q, block, chunk), cut(k, block, chunk), values
+
+    every = list(blocks(q, v, chunk))
+    for block in every:
+        d, queries, keys, values = chunks(block)
+        before, state = scan(state, keys, values)
+        pairs = torch.bmm(d, values.mT).tril_()
+        dq[:, block] = joined(torch.bmm(pairs, keys).baddbmm_(d, before.mT), block, rows)
+    for block in reversed(every):
+        d, queries, keys, values = chunks(block)
+        after, later = scan(later, queries, d, backwards=True)
+        pairs = torch.bmm(d, values.mT).tril_().mT
+        dk[:, block] = joined(torch.bmm(pairs, queries).baddbmm_(values, after.mT), block, rows)
+        pairs = torch.bmm(queries, keys.mT).tril_().mT
+        product = torch.bmm(pairs, d).baddbmm_(keys, after)
+        dv[:, block] = joined(product, block, rows)[..., :-1]
+    return dq, dk, dv
+
+
+def blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
+    """Stretches of whole chunks that are computed together: as many as fit a processor's cache."""
+    room = 2**18 if q.device.type == "cpu" else 2**26
+    each = len(q) * max(chunk * chunk, q.shape[-1] * (v.shape[-1] + 1))
+    width = chunk * max(1, room // each)
+    length = q.shape[1]
+    return [slice(start, min(start + width, length)) for start in range(0, length, width)]
+
+
+def cut(x: Tensor, block: slice, chunk: int, *, ones: bool = False) -> Tensor:
+    """The chunks of a block of x (R, N, C): (R * chunks, chunk, C), zeros after the last token.
+
+    ones: adds a column of ones. Zeros for a key add nothing to any sum.
+    """
+    part = x[:, block]
+    if ones:
+        part = pad(part, (0, 1), value=1.0)
+    if part.shape[1] % chunk:
+        part = pad(part, (0, 0, 0, -part.shape[1] % chunk))
+    return part.reshape(-1, chunk, part.shape[-1])
+
+
+def joined(x: Tensor, block: slice, rows: int) -> Tensor:
+    """The opposite of `cut`: (R * chunks, chunk, C) to (R, tokens of the block, C)."""
+    return x.view(rows, -1, x.shape[-1])[:, : block.stop - block.start]
+
+
+def scan(
+    state: Tensor, left: Tensor, right: Tensor, *, backwards: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Sums of left^T right over all chunks before each chunk, and over all of them.
+
+    state: (R, C, M), the sum before the first chunk. left: (R * chunks, chunk, C), right: (R *
+    chunks, chunk, M). Gives (R * chunks, C, M) and (R, C, M). backwards: the first chunk is the
+    last one.
+    """
+    products = torch.bmm(left.mT, right).view(len(state), -1, *state.shape[1:])
+    before = torch.empty_like(products)
+    order = range(products.shape[1])
+    for chunk in reversed(order) if backwards else order:
+        before[:, chunk] = state
+        state = state + products[:, chunk]
+    return before.flatten(0, 1), state

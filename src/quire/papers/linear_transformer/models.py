@@ -1,0 +1,228 @@
+"""The paper's models around any attention: a causal one that generates, and one for speech.
+
+B batch, T tokens or frames, D width.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quire.nn import (
+    AttentionKernel,
+    Causal,
+    Encoder,
+    EncoderLayer,
+    FeedForward,
+    LearnedPositions,
+    MultiHeadAttention,
+    Padding,
+    SinusoidalPositions,
+    softmax_attention,
+)
+from quire.nn.transformer import Decoded, Norm
+from quire.papers.linear_transformer.attention import LinearAttention
+from quire.papers.linear_transformer.recurrent import Recurrent
+
+Extend = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""(tokens (B, T), state or None) -> (outputs (B, T, outputs), new state)."""
+
+
+def encoder(
+    dim: int,
+    heads: int,
+    layers: int,
+    *,
+    kernel: Callable[[], AttentionKernel],
+    positions: nn.Module | None = None,
+    norm: Norm = "pre",
+    hidden: int | None = None,
+) -> Encoder:
+    """A stack whose layers each have a kernel of their own, with biases everywhere.
+
+    hidden: width of the feed-forward parts, by default 4 D.
+
+    Example:
+        >>> stack = encoder(8, 2, 3, kernel=LinearAttention)
+        >>> stack(torch.randn(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+    return Encoder(
+        [
+            EncoderLayer(
+                dim,
+                MultiHeadAttention(dim, heads, kernel=kernel(), bias=True),
+                feed_forward=FeedForward(dim, hidden or 4 * dim),
+                norm=norm,
+            )
+            for _ in range(layers)
+        ],
+        positions=positions,
+        final_norm=nn.LayerNorm(dim),
+    )
+
+
+class SequenceModel(nn.Module):
+    """A causal transformer: from tokens up to each place, numbers about the next token.
+
+    tokens: how many kinds there are. outputs: numbers a place, logits or a mixture's parameters.
+    length: the most tokens. kernel: makes the attention of a layer. norm: "post" as in the
+    authors' code, or "pre".
+
+    Example:
+        >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2)
+        >>> model(torch.randint(10, (3, 7))).shape
+        torch.Size([3, 7, 10])
+    """
+
+    def __init__(
+        self,
+        tokens: int,
+        outputs: int,
+        *,
+        length: int,
+        dim: int,
+        heads: int,
+        layers: int,
+        kernel: Callable[[], AttentionKernel] = LinearAttention,
+        norm: Norm = "pre",
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, dim)
+        self.encoder = encoder(
+            dim, heads, layers, kernel=kernel, positions=LearnedPositions(length, dim), norm=norm
+        )
+        self.head = nn.Linear(dim, outputs)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T) int64 -> (B, T, outputs)."""
+        outputs: Tensor = self.head(self.encoder(self.embedding(tokens), Causal()))
+        return outputs
+
+    def extend(self, tokens: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
+        """The same in pieces, a prompt (B, T) and then one token (B, 1) a call: see `Encoder`."""
+        x, state = self.encoder.extend(self.embedding(tokens), state)
+        return self.head(x), state
+
+
+@torch.no_grad()
+def generate(
+    extend: Extend, prompt: Tensor, tokens: int, choose: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`tokens` tokens more after a prompt (B, P), P >= 1: (B, P + tokens).
+
+    extend: `SequenceModel.extend`, `recurrent` or `recomputing` of a model. choose: from outputs
+    (B, outputs) to the next tokens (B,). The prompt is read at once, then the state is carried.
+
+    Example:
+        >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2).eval()
+        >>> greedy = lambda outputs: outputs.argmax(-1)
+        >>> generate(model.extend, torch.zeros(3, 1, dtype=torch.int64), 5, greedy).shape
+        torch.Size([3, 6])
+    """
+    written, state = [prompt], None
+    for _ in range(tokens):
+        outputs, state = extend(written[-1], state)
+        written.append(choose(outputs[:, -1])[:, None])
+    return torch.cat(written, 1)
+
+
+def recurrent(model: SequenceModel, **options: Any) -> Extend:
+    """The model's `extend` by `Recurrent`, after a prompt that the model itself reads.
+
+    options: those of `Recurrent`.
+    """
+    quick = Recurrent(model.encoder, **options)
+
+    def extend(tokens: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
+        if state is None and tokens.shape[1] > 1:
+            return model.extend(tokens)
+        x, state = quick.extend(model.embedding(tokens), state)
+        return model.head(x), state
+
+    return extend
+
+
+def recomputing(model: SequenceModel) -> Extend:
+    """An `extend` whose state is the tokens themselves: each call runs the model over all of them.
+
+    The paper's baseline, and what a kernel without a memory must do.
+    """
+
+    def extend(tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        tokens = tokens if state is None else torch.cat((state, tokens), 1)
+        return model(tokens), tokens
+
+    return extend
+
+
+class SpeechModel(nn.Module):
+    """Frames to log-probabilities of labels: a bidirectional transformer with a CTC head (4.3).
+
+    features: width of a frame. labels: without the blank, which is label 0 of the output. kernel:
+    makes the attention of a layer.
+
+    Example:
+        >>> model = SpeechModel(40, 10, dim=16, heads=2, layers=2)
+        >>> model(torch.randn(3, 50, 40), torch.tensor([50, 20, 1])).shape
+        torch.Size([3, 50, 11])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        labels: int,
+        *,
+        dim: int,
+        heads: int,
+        layers: int,
+        kernel: Callable[[], AttentionKernel] = lambda: softmax_attention,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(features, dim)
+        self.encoder = encoder(
+            dim, heads, layers, kernel=kernel, positions=SinusoidalPositions(dim)
+        )
+        self.head = nn.Linear(dim, labels + 1)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, features) and lengths (B,) -> (B, T, labels + 1)."""
+        x = self.encoder(self.embedding(frames), Padding(lengths))
+        return self.head(x).log_softmax(-1)
+
+
+def best_path(log_probabilities: Tensor, lengths: Tensor) -> list[list[int]]:
+    """The most probable label of each frame, repeats joined and blanks (0) dropped.
+
+    log_probabilities: (B, T, labels + 1). lengths: (B,).
+
+    Example:
+        >>> best_path(torch.eye(3)[[0, 1, 1, 0, 1, 2]][None], torch.tensor([6]))
+        [[1, 1, 2]]
+    """
+    rows = log_probabilities.argmax(-1).tolist()
+    paths = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+    return [
+        [
+            label
+            for label, before in zip(path, [0, *path[:-1]], strict=True)
+            if label and label != before
+        ]
+        for path in paths
+    ]
+
+
+def edit_distance(one: list[int], other: list[int]) -> int:
+    """The fewest insertions, deletions and substitutions that make one list the other.
+
+    Example:
+        >>> edit_distance([1, 2, 3], [1, 3, 3, 4])
+        2
+    """
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        diagonal, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    return row[-1]
