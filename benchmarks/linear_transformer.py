@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -209,7 +210,8 @@ def report(
     contestants: dict[str, Callable[[], object]], work: float, *, repeats: int
 ) -> dict[str, Any]:
     """Rates, the ratio to the peer (or else to softmax) and each one's peak memory in MB."""
-    timings = race(contestants, repeats=repeats, warmup=1)
+    # One thread: its CPU time is not disturbed by what else runs on the machine.
+    timings = race(contestants, repeats=repeats, warmup=int(repeats > 3), clock=time.process_time)
     rates = {name: timing.rate(work) for name, timing in timings.items()}
     memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
     if "peer" not in rates:
