@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 import socket
 import tomllib
 from dataclasses import replace
@@ -157,11 +158,16 @@ def test_smoke_repeats_bit_for_bit_even_interrupted(name, experiment, tmp_path):
 @every_experiment
 @pytest.mark.parametrize("preset", ["laptop", "gpu", "paper"])
 def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
-    """One step of the real setting, then it is asked to stop; or one line on what is missing."""
+    """One step of the real setting, then it is asked to stop; or one line on what is missing.
+
+    A step or a measurement that goes on for longer than `PATIENCE` has started well enough.
+    """
     job = smoke_job(name, experiment, tmp_path)
     arm = find_paper(name).experiments[experiment].arms_at(preset)[0]
     monkeypatch.setattr(Run, "log", log_and_stop)
     reason = ""
+    signal.signal(signal.SIGALRM, lose_patience)
+    signal.alarm(PATIENCE)
     try:
         outcome = execute(replace(job, preset=preset, arm=arm))
         assert outcome.status == "done"  # it has no loop, or one step
@@ -169,7 +175,17 @@ def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
         reason = str(stopped)
     except MissingError as missing:
         reason = str(missing)
+    finally:
+        signal.alarm(0)
     assert "\n" not in reason
+
+
+PATIENCE = 15
+"""Seconds."""
+
+
+def lose_patience(number, frame):
+    raise Interrupted("it runs")
 
 
 def smoke_job(name, experiment, runs):

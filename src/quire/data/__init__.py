@@ -10,25 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quire.data.arrays import Images, Split
+    from quire.data.bags import Bags, Receptor, Repertoire, immune_repertoire, mil, vdjdb
     from quire.data.batching import batches, random_crop_flip
     from quire.data.catalogue import DATASETS, Dataset, Source
     from quire.data.dna import genomics
-    from quire.data.images import cifar10, digits, fashion_mnist, mnist
+    from quire.data.images import Characters, cifar10, digits, fashion_mnist, mnist, omniglot
     from quire.data.question_answering import Babi, Stories, babi
     from quire.data.store import DataMissing, Status, check, get, status
     from quire.data.synthetic import babi_like
+    from quire.data.tables import Table, uci
     from quire.data.text import text8, text_file, wiki_en, word_analogy, word_similarity
 
 __all__ = [
     "DATASETS",
     "Babi",
+    "Bags",
+    "Characters",
     "DataMissing",
     "Dataset",
     "Images",
+    "Receptor",
+    "Repertoire",
     "Source",
     "Split",
     "Status",
     "Stories",
+    "Table",
     "babi",
     "babi_like",
     "batches",
@@ -38,11 +45,16 @@ __all__ = [
     "fashion_mnist",
     "genomics",
     "get",
+    "immune_repertoire",
+    "mil",
     "mnist",
+    "omniglot",
     "random_crop_flip",
     "status",
     "text8",
     "text_file",
+    "uci",
+    "vdjdb",
     "wiki_en",
     "word_analogy",
     "word_similarity",
@@ -51,12 +63,21 @@ __all__ = [
 _HOMES = {
     "quire.data.arrays": ("Images", "Split"),
     "quire.data.question_answering": ("Babi", "Stories", "babi"),
+    "quire.data.bags": ("Bags", "Receptor", "Repertoire", "immune_repertoire", "mil", "vdjdb"),
     "quire.data.dna": ("genomics",),
     "quire.data.synthetic": ("babi_like",),
+    "quire.data.tables": ("Table", "uci"),
     "quire.data.text": ("text8", "text_file", "wiki_en", "word_analogy", "word_similarity"),
     "quire.data.batching": ("batches", "random_crop_flip"),
     "quire.data.catalogue": ("DATASETS", "Dataset", "Source"),
-    "quire.data.images": ("cifar10", "digits", "fashion_mnist", "mnist"),
+    "quire.data.images": (
+        "Characters",
+        "cifar10",
+        "digits",
+        "fashion_mnist",
+        "mnist",
+        "omniglot",
+    ),
     "quire.data.store": ("DataMissing", "Status", "check", "get", "status"),
 }
 

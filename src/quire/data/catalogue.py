@@ -65,6 +65,32 @@ _RATED = {
     "EN-SIMLEX-999.txt": "405394ffb7d25f6d0e3c041f87c9f27d29dc6b047506769953e85c4523b11685",
     "EN-SimVerb-3500.txt": "9d84274e7ad029fd3cf69dd0516e9ade624bbef9bd4e2050f6cc1fa01471e0f5",
 }
+_OMNIGLOT = _RAW + "brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python/images_"
+_IMMUNEML = (
+    _RAW + "uio-bmi/immuneML/ab5fb13b9b2f960955edf02fea1f13f1e2855433/docs/source/_static/files/"
+)
+_VDJDB = (
+    "https://codeload.github.com/antigenomics/vdjdb-db/tar.gz/"
+    "6bfd9d2c74a0116c1d6096ebe0f816fb91de273e"
+)
+_MILPY = _RAW + "jmarrietar/MILpy/79fef5dd2726e5ca32955e17ff925dae0e2a9986/data/"
+_MIL = {
+    "musk1_unscaled": ("X_musk_original", "Bag2_musk_original", "bagI_musk1_original"),
+    **{f"{name}_original": ("X", "Bag2", "BagI") for name in ("musk2", "elephant", "fox", "tiger")},
+}
+_BROWNLEE = _RAW + "jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f/"
+_CLUSTERING = _RAW + "hmofrad/clustering/80ffa957c0308cb0c4341249dc7c8dbde7e6ca58/dataset/"
+_UCI_FILES = (
+    "banknote_authentication", "breast-cancer-wisconsin", "breast-cancer", "ecoli", "german",
+    "glass", "haberman", "ionosphere", "iris", "new-thyroid", "pima-indians-diabetes", "sonar",
+    "wheat-seeds", "wine", "winequality-red", "phoneme",
+)  # fmt: skip
+_UCI_SETS = (
+    "banknote", "breast-cancer-wisconsin", "breast-cancer", "ecoli", "german-credit", "glass",
+    "haberman", "ionosphere", "iris", "new-thyroid", "pima", "sonar", "seeds", "wine",
+    "wine-quality-red", "phoneme", "balance-scale", "contraceptive", "hayes-roth", "vote",
+    "soybean", "labor", "hypothyroid", "segment",
+)  # fmt: skip
 
 
 def _pinned(url: str, sha256: str | None = None) -> Source:
@@ -152,6 +178,44 @@ DATASETS: dict[str, Dataset] = {
             note="Promoters only: negatives are made from them.",
         ),
         Dataset(
+            name="immune_repertoire",
+            summary="simulated repertoires of immuneML, and 38,722 human receptors of VDJdb",
+            licence="AGPL-3.0 (both repositories); terms of VDJdb's records: see its site",
+            home="https://github.com/uio-bmi/immuneML",
+            sources=(
+                _pinned(
+                    _IMMUNEML + "quickstart_data.zip",
+                    "ac5c341edcfc10f8eed4f741a2e7a4fbc753bad40175574c29be2b8d4d403569",
+                ),
+                _pinned(
+                    _IMMUNEML + "dataset.zip",
+                    "3fd7fd5a7b8033018b11a8cb6f9ce8356a274628690fba6757bdb7db8194889c",
+                ),
+                _pinned(_VDJDB),
+            ),
+            layouts=(
+                (
+                    "immuneml_quickstart.npz",
+                    "immuneml_simulated.npz",
+                    "vdjdb_human_beta.csv.gz",
+                ),
+            ),
+            note="The repertoires are simulated; the receptors of VDJdb are real, three of its "
+            "largest studies are left out.",
+        ),
+        Dataset(
+            name="mil",
+            summary="multiple-instance benchmarks: Musk 1 and 2, Elephant, Fox, Tiger",
+            licence="Musk CC BY 4.0 (UCI); the pictures' features: none stated",
+            home="https://github.com/jmarrietar/MILpy",
+            sources=tuple(
+                _pinned(f"{_MILPY}{folder}/{file}.mat")
+                for folder, files in _MIL.items()
+                for file in files
+            ),
+            layouts=(("musk1.npz", "musk2.npz", "elephant.npz", "fox.npz", "tiger.npz"),),
+        ),
+        Dataset(
             name="mnist",
             summary="70,000 handwritten digits of 28x28 pixels",
             licence="CC BY-SA 3.0 as commonly distributed; LeCun, Cortes and Burges",
@@ -165,6 +229,17 @@ DATASETS: dict[str, Dataset] = {
             layouts=(("mnist.npz",),),
         ),
         Dataset(
+            name="omniglot",
+            summary="32,460 drawings of 1,623 characters of 50 alphabets, 105x105, 20 drawers each",
+            licence="MIT",
+            home="https://github.com/brendenlake/omniglot",
+            sources=(
+                Source((_OMNIGLOT + "background.zip",), "md5:68d2efa1b9178cc56df9314c21c6e718"),
+                Source((_OMNIGLOT + "evaluation.zip",), "md5:6b91aef0f799c5bb55b94e3f2daec811"),
+            ),
+            layouts=(("omniglot.npz",),),
+        ),
+        Dataset(
             name="text8",
             summary="100 million characters of English Wikipedia as of 2006, a to z and blanks",
             licence="CC BY-SA 3.0",
@@ -176,6 +251,22 @@ DATASETS: dict[str, Dataset] = {
                 ),
             ),
             layouts=(("text8",),),
+        ),
+        Dataset(
+            name="uci",
+            summary="24 small classification sets, most of them from the UCI repository",
+            licence="CC BY 4.0 (UCI)",
+            home="https://github.com/jbrownlee/Datasets",
+            sources=(
+                *(_pinned(f"{_BROWNLEE}{file}.csv") for file in _UCI_FILES),
+                *(
+                    _pinned(f"{_CLUSTERING}{file}.data.txt")
+                    for file in ("balance-scale", "cmc", "hayes-roth")
+                ),
+                _pinned(_BROWNLEE + "weka-datasets.zip"),
+            ),
+            layouts=(tuple(f"{name}.csv.gz" for name in _UCI_SETS),),
+            note="Not the 121 sets with partitions of Fernandez-Delgado et al. (2014).",
         ),
         Dataset(
             name="wiki_en",

@@ -1,11 +1,11 @@
-"""Image datasets: MNIST, Fashion-MNIST, CIFAR-10 and scikit-learn's digits."""
+"""Image datasets: MNIST, Fashion-MNIST, CIFAR-10, Omniglot and scikit-learn's digits."""
 
 import hashlib
 import io
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -57,6 +57,41 @@ def cifar10(root: Root = None) -> Split:
     if kept is not None:
         _keep(split, kept)
     return split
+
+
+class Characters(NamedTuple):
+    """Drawings of characters.
+
+    image: (N, 1, 105, 105) uint8, 1 is ink. label: (N,) int64, the character. alphabet: (N,) int64.
+    drawer: (N,) int64, 1..20.
+    """
+
+    image: NDArray[np.uint8]
+    label: NDArray[np.int64]
+    alphabet: NDArray[np.int64]
+    drawer: NDArray[np.int64]
+
+
+def omniglot(root: Root = None, part: str = "background") -> Characters:
+    """Omniglot: 20 drawings of each character, sorted by character, then drawer.
+
+    part: "background" (964 characters of 30 alphabets) or "evaluation" (659 of 20). Raises
+    DataMissing if it is not under root, ValueError for another part or a damaged file.
+    """
+    if part not in ("background", "evaluation"):
+        raise ValueError(f"part must be 'background' or 'evaluation', got {part!r}")
+    path = store.files("omniglot", root)[0]
+    keys = [f"{part}_{key}" for key in ("images_packed", "class", "alphabet", "drawer")]
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            packed, label, alphabet, drawer = (archive[key] for key in keys)
+        image = np.unpackbits(packed, axis=1, count=105 * 105).reshape(-1, 1, 105, 105)
+    except (OSError, EOFError, LookupError, TypeError, ValueError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"omniglot: {path} is not an npz file with {', '.join(keys)} ({error}); "
+            "delete it and fetch it again"
+        ) from error
+    return Characters(image, *(x.astype(np.int64) for x in (label, alphabet, drawer)))
 
 
 def digits() -> Split:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quire.data import unpack_sets
+
 
 def extract(archive: Path, target: Path) -> None:
     """Unpacks a tar archive, refusing members that lead out of target, links and devices.
@@ -122,8 +124,12 @@ UNPACK: dict[str, Callable[[list[Path], Path], None]] = {
     "cifar10": _cifar,
     "fashion_mnist": _fashion_mnist,
     "genomics": _genomics,
+    "immune_repertoire": unpack_sets.immune_repertoire,
+    "mil": unpack_sets.mil,
     "mnist": _mnist,
+    "omniglot": unpack_sets.omniglot,
     "text8": _text8,
+    "uci": unpack_sets.uci,
     "wiki_en": _wiki_en,
     "word_analogy": _as_they_are,
     "word_similarity": _as_they_are,

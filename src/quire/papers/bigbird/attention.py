@@ -263,7 +263,10 @@ def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
     if allowed is not None:
         scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
-    return weights if allowed is None else weights.masked_fill_(~allowed, 0.0)
+    if allowed is not None:
+        nowhere = ~allowed.any(-1, keepdim=True)
+        weights = weights.masked_fill_(nowhere, 0.0) if nowhere.any() else weights
+    return weights
 
 
 def _chunks(shape: Sequence[int], blocks: int, job: _Job, device: torch.device) -> Iterator[_Chunk]:

@@ -109,7 +109,7 @@ def identities(config: Identities, run: Run) -> Metrics:
             q, k, v = (t.detach().clone().requires_grad_() for t in tensors[:3])
             out = attend(q, k, v)
             out.backward(tensors[3])
-            sides.append((out, q.grad, k.grad, v.grad))
+            sides.append((out.detach(), q.grad, k.grad, v.grad))
         differences = [float((a - b).abs().max()) for a, b in zip(*sides, strict=True)]
         metrics[f"{name}output_error"] = differences[0]
         metrics[f"{name}gradient_error"] = max(differences[1:])

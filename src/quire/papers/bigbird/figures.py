@@ -90,7 +90,7 @@ def attention_figure(model: BigBird, example: Examples, device: torch.device) ->
     model.train(was)
     first: Any = model.layers[0]
     kernel = first.attention.kernel
-    block = kernel.pattern.block if isinstance(kernel, BigBirdAttention) else 16
+    block = kernel.pattern.block if isinstance(kernel, BigBirdAttention) else 8
     asked = int((example.target[0] >= 0).nonzero()[0])
     stand = int((example.words[0] == example.target[0, asked]).nonzero()[0])
     figure = Figure(figsize=(4.2 * len(weights), 3.8), layout="constrained")
@@ -100,7 +100,7 @@ def attention_figure(model: BigBird, example: Examples, device: torch.device) ->
         mean = weight[0].mean(0).float().cpu()
         count = len(mean) // block
         blocks = mean[: count * block, : count * block].view(count, block, count, block)
-        shown = axes.imshow(blocks.sum(3).mean(1).sqrt(), cmap="magma", vmin=0, vmax=1)
+        shown = axes.imshow(blocks.sum(3).mean(1).sqrt().numpy(), cmap="magma", vmin=0, vmax=1)
         axes.axhline(asked // block, color="#60c0ff", lw=0.8)
         axes.axvline(stand // block, color="#60c0ff", lw=0.8)
         axes.set(

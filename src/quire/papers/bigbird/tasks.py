@@ -81,8 +81,8 @@ class Recall:
     """Items that stand at one random place and are asked for at another, far away.
 
     An item's token says which of 8 values it has. All items stand side by side, and so do the
-    questions, at least a quarter of the text from them. One item is retrieval (a needle), many are
-    copying a passage.
+    questions, in the same order and at least a quarter of the text away. One item is a needle to
+    retrieve, many are a passage to copy.
 
     length: N. items: how many. asked: times that each is asked for.
     """

@@ -1,0 +1,206 @@
+"""Races of Hopfield layers: pooling over very many patterns against dense attention, and the
+reference's layers (ml-jku/hopfield-layers) on copied weights.
+
+Every race begins with a parity test; where it fails, no time is reported. The reference is found
+if `hflayers` is installed or if QUIRE_HFLAYERS names a checkout.
+Run it with `quire bench hopfield`, or alone: `python benchmarks/hopfield.py`.
+"""
+
+import copy
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quire.lab.bench import peak_tensor_mb, race
+from quire.papers.hopfield import (
+    Association,
+    Hopfield,
+    HopfieldLayer,
+    HopfieldPooling,
+)
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DIM, HEADS, STORED, QUERIES, CHUNK = 64, 4, 10_000, 16, 8192
+
+
+def main() -> dict[str, Any]:
+    """All races."""
+    races = [pooling(count) for count in (10_000, 100_000, 300_000)]
+    folder = os.environ.get("QUIRE_HFLAYERS")
+    if folder and folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        import hflayers
+    except ModuleNotFoundError:
+        return {"races": races, "missing": "hflayers (set QUIRE_HFLAYERS to a checkout)"}
+    return {"races": [*races, stored_layer(hflayers), three_steps(hflayers)]}
+
+
+class DensePooling(nn.Module):
+    """The same layer with every projection and every weight in memory."""
+
+    def __init__(self, pool: HopfieldPooling) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, D)."""
+        layer = self.pool.hopfield
+        q = self.pool.states[:, None].expand(len(x), HEADS, -1, -1)
+        normed = layer.stored_norm(x), layer.value_norm(x)
+        k, v = (
+            part(one).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+            for part, one in zip((layer.key, layer.value), normed, strict=True)
+        )
+        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+        out: Tensor = layer.output((weights @ v).transpose(1, 2).flatten(1))
+        return out
+
+
+def pooling(count: int) -> dict[str, Any]:
+    """Forward and backward over one bag; gradients of the parameters."""
+    torch.manual_seed(0)
+    ours = HopfieldPooling(DIM, HEADS, association=Association(chunk=CHUNK)).to(DEVICE)
+    shake(ours)
+    dense = DensePooling(copy.deepcopy(ours))
+    x = torch.randn(1, count, DIM, device=DEVICE)
+
+    def train(model: nn.Module) -> Callable[[], list[Tensor]]:
+        def call() -> list[Tensor]:
+            model.zero_grad()
+            out = model(x)
+            out.square().sum().backward()
+            return synchronised([out.detach(), *(p.grad for p in model.parameters())])
+
+        return call
+
+    name = f"HopfieldPooling, {count} patterns of {DIM}, forward and backward: chunks of {CHUNK}"
+    sides: dict[str, Callable[[], list[Tensor]]] = {"ours": train(ours), "peer": train(dense)}
+    return compete(f"{name} against dense attention", sides, 1e-4, repeats=5)
+
+
+def stored_layer(hflayers: Any) -> dict[str, Any]:
+    """10,000 learned patterns that are their own projections, 16 queries, forward."""
+    torch.manual_seed(0)
+    theirs = hflayers.HopfieldLayer(
+        input_size=DIM, quantity=STORED, stored_pattern_as_static=True,
+        pattern_projection_as_static=True, hidden_size=DIM, normalize_stored_pattern=False,
+        normalize_stored_pattern_affine=False, normalize_pattern_projection=False,
+        normalize_pattern_projection_affine=False,
+    ).to(DEVICE).eval()  # fmt: skip
+    shake(theirs)
+    ours = HopfieldLayer(DIM, quantity=STORED, separate=False).to(DEVICE).eval()
+    core, layer = theirs.hopfield.association_core, ours.hopfield
+    with torch.no_grad():
+        ours.stored.copy_(theirs.lookup_weights[0])
+        weight = core.q_proj_weight if core.q_proj_weight is not None else core.in_proj_weight
+        layer.query.weight.copy_(weight)
+    copied(layer.output, core.out_proj)
+    x = torch.randn(1, QUERIES, DIM, device=DEVICE)
+    sides = {"ours": without_gradient(ours, x), "peer": without_gradient(theirs, x)}
+    return compete("HopfieldLayer, 10,000 stored patterns of 64, 16 queries, forward: against "
+                   "hflayers", sides, 1e-4, repeats=15)  # fmt: skip
+
+
+def three_steps(hflayers: Any) -> dict[str, Any]:
+    """10,000 stored patterns as input, beta 0.25, three updates, forward."""
+    torch.manual_seed(0)
+    theirs = hflayers.Hopfield(
+        input_size=DIM, scaling=0.25, update_steps_max=3, update_steps_eps=1e-12
+    )
+    rule = Association(beta=0.25, steps=3, tolerance=0.0)
+    ours = Hopfield(DIM, association=rule).to(DEVICE).eval()
+    theirs = theirs.to(DEVICE).eval()
+    shake(theirs)
+    core = theirs.association_core
+    parts: list[Any] = [ours.query, ours.key, ours.value]
+    with torch.no_grad():
+        for part, weight in zip(parts, core.in_proj_weight.chunk(3), strict=True):
+            part.weight.copy_(weight)
+        for part, bias in zip(parts, core.in_proj_bias.chunk(3), strict=True):
+            part.bias.copy_(bias)
+    copied(ours.output, core.out_proj)
+    x, y = (torch.randn(1, count, DIM, device=DEVICE) for count in (QUERIES, STORED))
+    sides = {
+        "ours": without_gradient(ours, x, y),
+        "peer": without_gradient(theirs, (y, x, y)),
+        "ours_stopping": without_gradient(stopping(ours), x, y),
+    }
+    return compete("Hopfield, 10,000 stored patterns of 64, 16 queries, beta 0.25, 3 updates, "
+                   "forward: against hflayers", sides, 1e-4, repeats=15)  # fmt: skip
+
+
+def stopping(layer: Hopfield) -> Hopfield:
+    """The same layer with the default tolerance: heads stop where they stand still."""
+    other = copy.deepcopy(layer)
+    other.association = replace(other.association, tolerance=1e-4)
+    return other
+
+
+@torch.no_grad()
+def shake(model: nn.Module) -> None:
+    """Weights that are not near zero, so that parity means something; norms stay as they are."""
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.normal_(std=parameter.shape[-1] ** -0.5)
+
+
+def copied(mine: nn.Module, theirs: nn.Module) -> None:
+    """Their weights in my module."""
+    mine.load_state_dict(theirs.state_dict())
+
+
+def without_gradient(model: nn.Module, *inputs: Any) -> Callable[[], list[Tensor]]:
+    """A call that gives the output."""
+
+    @torch.no_grad()
+    def call() -> list[Tensor]:
+        return synchronised([model(*inputs)])
+
+    return call
+
+
+def synchronised(tensors: list[Any]) -> list[Tensor]:
+    """Wait for an accelerator."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return tensors
+
+
+def compete(
+    name: str, sides: dict[str, Callable[[], list[Tensor]]], tolerance: float, *, repeats: int
+) -> dict[str, Any]:
+    """Parity of everything that a call gives, then time (calls a second) and memory."""
+    results = {side: call() for side, call in sides.items()}
+    # A gradient that is zero but for rounding (of a key's bias) is held against the others' size.
+    size = 1e-3 * max(float(b.abs().max()) for b in results["peer"])
+    largest = max(
+        float((a - b).abs().max()) / max(float(b.abs().max()), size)
+        for side in sides
+        if side != "peer"
+        for a, b in zip(results[side], results["peer"], strict=True)
+    )
+    result: dict[str, Any] = {
+        "name": name,
+        "unit": "calls/s",
+        "goal": 1.0,
+        "parity": largest <= tolerance,
+        "parity_test": f"outputs (and gradients) differ by {largest:.1e} at most, relative",
+    }
+    if not result["parity"]:
+        return result
+    timings = race(dict(sides), repeats=repeats)
+    rates = {side: timing.rate(1.0) for side, timing in timings.items()}
+    memory = {side: peak_tensor_mb(call) for side, call in sides.items()}
+    ratio = rates["ours"]["median"] / rates["peer"]["median"]
+    return result | rates | {"ratio": ratio, "memory_mb": memory}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=1))

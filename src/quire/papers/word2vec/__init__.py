@@ -1,0 +1,67 @@
+"""word2vec: vectors of words from running text, by predicting words from their neighbours."""
+
+from quire.papers.word2vec.batched import Batched
+from quire.papers.word2vec.corpus import Corpus, Tokens, read_corpus
+from quire.papers.word2vec.formats import load_vectors, save_vectors
+from quire.papers.word2vec.generators import factor_corpus, factor_questions, phrase_corpus
+from quire.papers.word2vec.huffman import HuffmanTree, huffman
+from quire.papers.word2vec.losses import (
+    FullSoftmax,
+    HierarchicalSoftmax,
+    NegativeSampling,
+    NoiseContrastive,
+)
+from quire.papers.word2vec.phrases import Phrases, Rewritten, find_phrases
+from quire.papers.word2vec.queries import (
+    Analogies,
+    Embedding,
+    Similarity,
+    analogies,
+    most_similar,
+    similarity,
+)
+from quire.papers.word2vec.session import Progress, Session, Training
+from quire.papers.word2vec.vocabulary import (
+    Vocabulary,
+    alias_table,
+    keep_probability,
+    noise_distribution,
+    noise_table,
+)
+from quire.papers.word2vec.word2vec import Word2Vec
+
+__all__ = [
+    "Analogies",
+    "Batched",
+    "Corpus",
+    "Embedding",
+    "FullSoftmax",
+    "HierarchicalSoftmax",
+    "HuffmanTree",
+    "NegativeSampling",
+    "NoiseContrastive",
+    "Phrases",
+    "Progress",
+    "Rewritten",
+    "Session",
+    "Similarity",
+    "Tokens",
+    "Training",
+    "Vocabulary",
+    "Word2Vec",
+    "alias_table",
+    "analogies",
+    "factor_corpus",
+    "factor_questions",
+    "find_phrases",
+    "huffman",
+    "keep_probability",
+    "load_vectors",
+    "most_similar",
+    "noise_distribution",
+    "noise_table",
+    "phrase_corpus",
+    "read_corpus",
+    "save_vectors",
+    "similarity",
+]

@@ -1,0 +1,194 @@
+"""Corpora of any size as words' rows in a file: read once, counted, never whole in memory.
+
+A corpus is a path (plain text, `.gz` or `.xz`; words are what whitespace separates, a line is a
+sentence) or an iterable of lists of words (a generator will do: it is read once).
+"""
+
+import contextlib
+import gzip
+import lzma
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quire.papers.word2vec.vocabulary import Vocabulary
+
+Corpus = str | os.PathLike[str] | Iterable[Sequence[str]]
+"""A path, or lists of words."""
+
+END = "</s>"
+"""The word that ends a sentence, as in the authors' code; a corpus may also spell it out."""
+
+BLOCK = 1 << 20
+"""Characters (or, of lists, words) that are taken in together."""
+
+
+def blocks(corpus: Corpus) -> Iterator[list[str]]:
+    """Words in large blocks, `</s>` after each sentence.
+
+    Raises ValueError for a file that is missing, not UTF-8, damaged or cut short, and for
+    sentences that are not lists of words.
+    """
+    if isinstance(corpus, str | os.PathLike):
+        yield from _file_blocks(Path(corpus))
+        return
+    block: list[str] = []
+    for sentence in corpus:
+        if isinstance(sentence, str):
+            raise ValueError(
+                "a sentence must be a list of words, got a str: split it, or give a path"
+            )
+        block += sentence
+        block.append(END)
+        if len(block) > BLOCK // 8:
+            yield block
+            block = []
+    yield block
+
+
+def _file_blocks(path: Path) -> Iterator[list[str]]:
+    done, rest = 0, b""
+    try:
+        with _open(path) as file:
+            while content := file.read(BLOCK):
+                content = rest + content
+                # Words are cut at whitespace only; a block without any is held back.
+                cut = max(content.rfind(b" "), content.rfind(b"\n")) + 1
+                rest = content[cut:]
+                yield _words(content[:cut])
+                done += cut
+        yield [*_words(rest), END]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path.name} is not UTF-8 text: byte {done + error.start}") from None
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path.name} is damaged or cut short: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read the corpus {path}: {error.strerror or error}") from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return gzip.open(path)  # type: ignore[return-value]
+    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
+
+
+def _words(content: bytes) -> list[str]:
+    return content.decode().replace("\n", f" {END} ").split()
+
+
+class Tokens:
+    """A corpus as rows of a vocabulary: int32, -1 after each sentence, other words left out.
+
+    rows: the array, or a file of int32 of which only pieces are mapped into memory.
+    """
+
+    def __init__(self, rows: NDArray[np.int32] | Path) -> None:
+        self.rows = rows
+        size = rows.stat().st_size // 4 if isinstance(rows, Path) else len(rows)
+        self.size = size
+
+    def piece(self, begin: int, end: int) -> NDArray[np.int32]:
+        """Rows begin..end."""
+        if isinstance(self.rows, Path):
+            # A map for a piece alone: address space stays flat, too.
+            return np.memmap(
+                self.rows, np.int32, mode="r", offset=4 * begin, shape=(max(0, end - begin),)
+            )
+        return self.rows[begin:end]
+
+    def pieces(self, size: int) -> list[tuple[int, int, int]]:
+        """(begin, end, words before) of pieces of about `size` rows, cut at ends of sentences.
+
+        A sentence that runs on over 1,000 words, the most that training takes, is cut anywhere.
+        """
+        found, begin, before = [], 0, 0
+        while begin < self.size:
+            rows = self.piece(begin, min(self.size, begin + size + 1000))
+            ends = np.flatnonzero(rows[size:] < 0)
+            end = begin + min(len(rows), size + int(ends[0]) + 1 if len(ends) else size)
+            found.append((begin, end, before))
+            before += int((rows[: end - begin] >= 0).sum())
+            begin = end
+        return found
+
+
+def read_corpus(
+    corpus: Corpus, *, min_count: int = 5, folder: Path, known: Vocabulary | None = None
+) -> tuple[Vocabulary, Tokens]:
+    """Count a corpus and write it into `folder` as rows, in one pass over the text.
+
+    Words seen fewer than min_count times are dropped; equal counts are ordered by first
+    appearance. With `known`, its counts are added, its words stay and new ones join them.
+
+    Raises ValueError for an empty corpus and where no word is frequent enough.
+    """
+    known = known or Vocabulary([], [])
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__
+    index[END]
+    for word in (*known.words, *known.rare):
+        index[word]
+    seen = np.zeros(len(index), dtype=np.int64)
+    seen[1:] = [*known.counts.tolist(), *known.rare.values()]
+    raw = folder / "raw.int32"
+    words = 0
+    with raw.open("wb") as file:
+        for block in blocks(corpus):
+            try:
+                rows = np.fromiter(map(index.__getitem__, block), np.int32, len(block))
+            except TypeError:
+                raise ValueError("a sentence must be a list of words of type str") from None
+            found = np.bincount(rows, minlength=len(index))
+            found[: len(seen)] += seen
+            seen = found
+            words += len(rows) - int((rows == 0).sum())
+            rows.tofile(file)
+    if not words:
+        raise ValueError("the corpus is empty: it holds no words")
+    vocabulary, lookup = _choose(list(index), seen, min_count, len(known))
+    path = folder / "rows.int32"
+    with path.open("wb") as file:
+        tokens = Tokens(raw)
+        for begin in range(0, tokens.size, BLOCK):
+            rows = lookup[tokens.piece(begin, min(tokens.size, begin + BLOCK))]
+            rows[rows != DROPPED].tofile(file)
+    raw.unlink()
+    return vocabulary, Tokens(path)
+
+
+DROPPED = -2
+
+
+def _choose(
+    words: list[str], seen: NDArray[np.int64], min_count: int, known: int
+) -> tuple[Vocabulary, NDArray[np.int32]]:
+    """The vocabulary of words with their counts, and their rows (`DROPPED` for rare ones)."""
+    stays = seen >= min_count
+    stays[1 : known + 1] = True
+    stays[0] = False
+    chosen = np.flatnonzero(stays)
+    if not len(chosen):
+        most = int(seen[1:].max())
+        raise ValueError(
+            f"no word appears min_count = {min_count} times (the most frequent one {most}): "
+            "lower min_count"
+        )
+    chosen = chosen[np.argsort(-seen[chosen], kind="stable")]
+    rare = {words[i]: int(seen[i]) for i in np.flatnonzero(~stays)[1:]}
+    lookup = np.full(len(words), DROPPED, dtype=np.int32)
+    lookup[chosen] = np.arange(len(chosen))
+    lookup[0] = -1
+    return Vocabulary([words[i] for i in chosen], seen[chosen], rare), lookup
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for the rows while training lasts (TMPDIR says where)."""
+    with tempfile.TemporaryDirectory(prefix="word2vec-") as folder:
+        yield Path(folder)

@@ -1,0 +1,153 @@
+"""The four ways to predict a word, as PyTorch modules for a model of one's own.
+
+Legend: B pairs, D dimensions, W words, k negatives. Each module holds the table of input vectors
+`(W, D)` and its own table of output vectors, and gives the loss of each pair, `(B)`, in nats.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from quire.papers.word2vec.huffman import huffman
+from quire.papers.word2vec.vocabulary import noise_distribution
+
+Counts = Sequence[int] | NDArray[np.int64]
+
+
+def input_table(words: int, dim: int) -> nn.Parameter:
+    """Vectors `(W, D)`, uniform in (-0.5, 0.5) / D as in the authors' code."""
+    return nn.Parameter((torch.rand(words, dim) - 0.5) / dim)
+
+
+class NegativeSampling(nn.Module):
+    """Negative sampling (equation 4): -log s(v'_o.v_i) - sum_n log s(-v'_n.v_i).
+
+    Noise words that equal the context word are left out, as in the authors' code.
+
+    Args:
+        counts: of the W words; the noise distribution is proportional to count^exponent.
+        dim: D.
+        exponent: 0.75 in the paper.
+
+    Example:
+        >>> from quire.papers.word2vec import NegativeSampling
+        >>> loss = NegativeSampling([8, 4, 2, 1], dim=6)
+        >>> noise = loss.draw(3, 5, torch.Generator().manual_seed(0))
+        >>> loss(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3]), noise).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, counts: Counts, dim: int, *, exponent: float = 0.75) -> None:
+        super().__init__()
+        self.input = input_table(len(counts), dim)
+        self.output = nn.Parameter(torch.zeros(len(counts), dim))
+        self.noise: Tensor
+        self.register_buffer(
+            "noise", torch.from_numpy(noise_distribution(counts, exponent)).float()
+        )
+
+    def draw(self, pairs: int, negatives: int, generator: torch.Generator) -> Tensor:
+        """Noise words `(pairs, negatives)`. The generator stands on the module's device."""
+        draws = torch.multinomial(
+            self.noise.float(), pairs * negatives, replacement=True, generator=generator
+        )
+        return draws.view(pairs, negatives)
+
+    def forward(self, centre: Tensor, context: Tensor, noise: Tensor) -> Tensor:
+        """Loss `(B)` of pairs: centre `(B)`, context `(B)`, noise `(B, k)`, all word indices."""
+        positive, negative = self._logits(centre, context, noise)
+        kept = noise != context[:, None]
+        return -logsigmoid(positive) - (logsigmoid(-negative) * kept).sum(1)
+
+    def _logits(self, centre: Tensor, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        v = self.input[centre]
+        positive = (v * self.output[context]).sum(1)
+        return positive, (self.output[noise] @ v[:, :, None])[..., 0]
+
+
+class NoiseContrastive(NegativeSampling):
+    """Noise-contrastive estimation: as negative sampling, with log(k P_n(w)) taken from each logit.
+
+    Its optimum are the log-probabilities themselves (with a normaliser of one), and noise words
+    that equal the context word count.
+
+    Example:
+        >>> from quire.papers.word2vec import NoiseContrastive
+        >>> loss = NoiseContrastive([8, 4, 2, 1], dim=6)
+        >>> noise = loss.draw(3, 5, torch.Generator().manual_seed(0))
+        >>> loss(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3]), noise).shape
+        torch.Size([3])
+    """
+
+    def forward(self, centre: Tensor, context: Tensor, noise: Tensor) -> Tensor:
+        """As `NegativeSampling.forward`."""
+        positive, negative = self._logits(centre, context, noise)
+        shift = (noise.shape[1] * self.noise).log()
+        positive, negative = positive - shift[context], negative - shift[noise]
+        return -logsigmoid(positive) - logsigmoid(-negative).sum(1)
+
+
+class HierarchicalSoftmax(nn.Module):
+    """Hierarchical softmax (equation 3): a Huffman tree of W - 1 sigmoid nodes.
+
+    -log p(o|i) = -sum_j log s(+-v'_{n_j}.v_i) over the nodes n_j on the way to o; code 0 takes
+    the plus sign. The probabilities of all words sum to one.
+
+    Args:
+        counts: of the W words, not increasing.
+        dim: D.
+
+    Example:
+        >>> from quire.papers.word2vec import HierarchicalSoftmax
+        >>> loss = HierarchicalSoftmax([8, 4, 2, 1], dim=6)
+        >>> loss(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, counts: Counts, dim: int) -> None:
+        super().__init__()
+        tree = huffman(counts)
+        self.input = input_table(len(counts), dim)
+        self.output = nn.Parameter(torch.zeros(len(counts) - 1, dim))
+        self.points: Tensor
+        self.signs: Tensor
+        on_path = np.arange(tree.points.shape[1]) < tree.lengths[:, None]
+        signs = (1 - 2 * tree.codes.astype(np.float32)) * on_path
+        self.register_buffer("points", torch.from_numpy(tree.points).long())
+        self.register_buffer("signs", torch.from_numpy(signs))
+
+    def forward(self, centre: Tensor, context: Tensor) -> Tensor:
+        """Loss `(B)` of pairs: centre `(B)` and context `(B)`, word indices."""
+        v, signs = self.input[centre], self.signs[context]
+        logits = (self.output[self.points[context]] @ v[:, :, None])[..., 0]
+        # Places beyond a path's end have sign 0.
+        return -(logsigmoid(signs * logits) * signs.abs()).sum(1)
+
+
+class FullSoftmax(nn.Module):
+    """The softmax over all words (equation 2): what the others approximate, in O(W) a pair.
+
+    Args:
+        words: W.
+        dim: D.
+
+    Example:
+        >>> from quire.papers.word2vec import FullSoftmax
+        >>> loss = FullSoftmax(4, dim=6)
+        >>> loss(torch.tensor([0, 1, 2]), torch.tensor([1, 2, 3])).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, words: int, dim: int) -> None:
+        super().__init__()
+        self.input = input_table(words, dim)
+        self.output = nn.Parameter(torch.zeros(words, dim))
+
+    def forward(self, centre: Tensor, context: Tensor) -> Tensor:
+        """Loss `(B)` of pairs: centre `(B)` and context `(B)`, word indices."""
+        log_p = (self.input[centre] @ self.output.T).log_softmax(1)
+        return -log_p.gather(1, context[:, None])[:, 0]
