@@ -41,7 +41,6 @@ class Shape(Config):
             layers=self.layers,
             kernel=KERNELS[self.attention],
             feed_forward=FEED_FORWARDS[self.feed_forward],
-            length=self.context,
         )
 
 

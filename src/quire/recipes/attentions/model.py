@@ -15,9 +15,9 @@ from quire.nn import (
     Encoder,
     EncoderLayer,
     FeedForward,
-    LearnedPositions,
     MultiHeadAttention,
     Padding,
+    Rotary,
 )
 
 KernelOfLayer = Callable[[int], AttentionKernel]
@@ -27,9 +27,10 @@ KernelOfLayer = Callable[[int], AttentionKernel]
 class LanguageModel(nn.Module):
     """Pre-norm transformer decoder without a memory: each token predicts the next.
 
+    Positions are rotary, of queries and keys, whatever the kernel does with them.
+
     dim: D. heads, layers: numbers of them. kernel: gives each layer's attention kernel, which must
-    heed `Causal`. feed_forward: makes each layer's feed-forward part from D. length: the most
-    tokens. vocabulary: V.
+    heed `Causal`. feed_forward: makes each layer's feed-forward part from D. vocabulary: V.
 
     Example:
         >>> import torch
@@ -50,23 +51,22 @@ class LanguageModel(nn.Module):
         feed_forward: Callable[[int], nn.Module] = lambda dim: FeedForward(
             dim, 4 * dim, activation=nn.GELU
         ),
-        length: int = 1024,
         vocabulary: int = 256,
     ) -> None:
         super().__init__()
-        self.length = length
         self.embedding = nn.Embedding(vocabulary, dim)
         nn.init.normal_(self.embedding.weight, std=0.02)
         self.stack = Encoder(
             [
                 EncoderLayer(
                     dim,
-                    MultiHeadAttention(dim, heads, kernel=kernel(layer)),
+                    MultiHeadAttention(
+                        dim, heads, kernel=kernel(layer), positions=Rotary(dim // heads)
+                    ),
                     feed_forward=feed_forward(dim),
                 )
                 for layer in range(layers)
             ],
-            positions=LearnedPositions(length, dim),
             final_norm=nn.LayerNorm(dim),
         )
         self.output = nn.Linear(dim, vocabulary, bias=False)
@@ -88,12 +88,8 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """`count` tokens drawn after a prompt (B, T): (B, count).
 
-        Raises ValueError if prompt and tokens are more than `length`, or temperature <= 0.
+        Raises ValueError if temperature <= 0.
         """
-        if prompt.shape[1] + count > self.length:
-            raise ValueError(
-                f"at most {self.length} tokens fit, got {prompt.shape[1]} and {count} to draw"
-            )
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         scores, state = self.extend(prompt)
