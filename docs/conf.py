@@ -29,7 +29,9 @@ def _pages() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     names = []
-    for path in sorted((ROOT / "src/quire").glob("*/*/paper.toml")):
+    found = [path for kind in ("papers", "recipes")
+             for path in sorted((ROOT / "src/quire" / kind).glob("*/paper.toml"))]  # fmt: skip
+    for path in found:
         name, package = path.parent.name, path.parent.parent.name
         names.append(name)
         card = (path.parent / "README.md").read_text(encoding="utf-8")

@@ -91,7 +91,7 @@ def taylor(x: Tensor) -> Tensor:
 class Favor(nn.Module):
     """Positive random features whose products are softmax's weights on average (Performer, FAVOR+).
 
-    phi(x) = exp(w x' - |x'|^2 / 2) / sqrt(C) with x' = x / K^(1/4) and C rows w; the mean of
+    phi(x) = exp(w x' - x'.x' / 2) / sqrt(C) with x' = x / K^(1/4) and C rows w; the mean of
     phi(q) . phi(k) is exp(q . k / sqrt(K)). "Rethinking attention with Performers", lemma 1 and
     section 2.4. dim: K. features: C. generator: draws the rows; None takes one seeded with 0.
     orthogonal: rows in blocks of K are orthogonal, which lowers the variance.
