@@ -180,7 +180,7 @@ def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
     assert "\n" not in reason
 
 
-PATIENCE = 10
+PATIENCE = 5
 """Seconds."""
 
 
