@@ -149,7 +149,7 @@ def test_pooling_looks_at_no_padding_and_at_no_order():
         {"stored": Input(dim=10), "projection": Input(dim=11, affine=False)},
         {"state": Input(static=True, norm=False), "head_dim": 6},
     ],
-    ids=str,
+    ids=["connected", "normalised", "sparse", "widths", "inputs", "static"],
 )
 def test_chunks_and_dense_agree_in_every_mode(heads, options):
     x, y, z = draw(2, 4, 6), draw(2, 9, 6, seed=1), draw(2, 9, 6, seed=2)
