@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quire.lab.bench import peak_tensor_mb, race
+from quire.lab.bench import compare
 from quire.nn import softmax_attention
 from quire.papers.bigbird import (
     BigBird,
@@ -148,7 +148,8 @@ def model_race(
 
         return call
 
-    return result | report({key: step(side) for key, side in sides.items()}, LENGTH, repeats=3)
+    contestants = {key: step(side) for key, side in sides.items()}
+    return result | compare(contestants, LENGTH, repeats=3, warmup=1, clock=CLOCK)
 
 
 def attention_by_length() -> list[dict[str, Any]]:
@@ -180,24 +181,11 @@ def attention_by_length() -> list[dict[str, Any]]:
                 softmax_attention(*inputs).sum().backward()
 
             repeats = 9 if length <= 4096 else 3
-            result |= report({"ours": ours, "peer": peer}, length, repeats=repeats)
+            result |= compare(
+                {"ours": ours, "peer": peer}, length, repeats=repeats, warmup=1, clock=CLOCK
+            )
         races.append(result)
     return races
-
-
-def report(
-    contestants: dict[str, Callable[[], object]], work: float, *, repeats: int
-) -> dict[str, Any]:
-    """Rates, their ratio and the memory of tensors that one call holds at most, in MB."""
-    timings = race(contestants, repeats=repeats, warmup=1, clock=CLOCK)
-    ours, peer = timings["ours"].rate(work), timings["peer"].rate(work)
-    memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
-    return {
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours["median"] / peer["median"],
-        "memory_mb": memory,
-    }
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quire.lab.bench import peak_tensor_mb, race
+from quire.lab.bench import compare
 from quire.papers.hopfield import (
     Association,
     Hopfield,
@@ -195,11 +195,7 @@ def compete(
     }
     if not result["parity"]:
         return result
-    timings = race(dict(sides), repeats=repeats)
-    rates = {side: timing.rate(1.0) for side, timing in timings.items()}
-    memory = {side: peak_tensor_mb(call) for side, call in sides.items()}
-    ratio = rates["ours"]["median"] / rates["peer"]["median"]
-    return result | rates | {"ratio": ratio, "memory_mb": memory}
+    return result | compare(sides, 1.0, repeats=repeats)
 
 
 if __name__ == "__main__":

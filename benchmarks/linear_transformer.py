@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quire.lab.bench import peak_tensor_mb, race
+from quire.lab.bench import compare
 from quire.nn import Causal, Encoder, EncoderLayer, FeedForward, MultiHeadAttention
 from quire.nn import softmax_attention as softmax
 from quire.papers.linear_transformer import (
@@ -34,6 +34,8 @@ from quire.papers.linear_transformer import (
 HEADS, WIDTH = 8, 64
 LENGTHS = 1024, 4096, 16384
 LAYERS, DIM, HIDDEN, TOKENS = 4, 512, 2048, 64
+CLOCK = time.process_time
+"""One thread: its CPU time is not disturbed by what else runs on the machine."""
 KERNELS = (
     "aggregate.aggregate_cpu", "clustering.hamming.cluster_cpu", "hashing.hash_cpu",
     "local_product.local_product_cpu", "sparse_product.sparse_product_cpu",
@@ -111,7 +113,12 @@ def causal_race(length: int, peer: bool) -> dict[str, Any]:
     }
     if not result["parity"]:
         return result
-    return result | report(contestants, length, repeats=9 if length < 16384 else 3)
+    if not peer:
+        contestants["peer"] = contestants.pop("softmax")
+    repeats = 9 if length < 16384 else 3
+    return result | compare(
+        contestants, length, repeats=repeats, warmup=int(repeats > 3), clock=CLOCK
+    )
 
 
 def their_attention(length: int) -> Callable[..., Tensor]:
@@ -175,7 +182,7 @@ def generation_race(batch: int) -> dict[str, Any]:
     }
     if not result["parity"]:
         return result
-    return result | report(contestants, batch * TOKENS, repeats=15)
+    return result | compare(contestants, batch * TOKENS, repeats=15, warmup=1, clock=CLOCK)
 
 
 def our_encoder(peer: Any) -> Encoder:
@@ -204,24 +211,6 @@ def our_encoder(peer: Any) -> Encoder:
 def gap(a: Tensor, b: Tensor) -> float:
     """Largest absolute difference."""
     return float((a - b).abs().max())
-
-
-def report(
-    contestants: dict[str, Callable[[], object]], work: float, *, repeats: int
-) -> dict[str, Any]:
-    """Rates, the ratio to the peer (or else to softmax) and each one's peak memory in MB."""
-    # One thread: its CPU time is not disturbed by what else runs on the machine.
-    timings = race(contestants, repeats=repeats, warmup=int(repeats > 3), clock=time.process_time)
-    rates = {name: timing.rate(work) for name, timing in timings.items()}
-    memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
-    if "peer" not in rates:
-        rates["peer"] = rates["softmax"]
-    ratios = {
-        f"ratio_to_{name}": rates["ours"]["median"] / rates[name]["median"]
-        for name in rates if name not in ("ours", "peer")
-    }  # fmt: skip
-    ratio = rates["ours"]["median"] / rates["peer"]["median"]
-    return rates | {"ratio": ratio} | ratios | {"memory_mb": memory}
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from quire.lab.bench import Timing, peak_tensor_mb, race
+from quire.lab.bench import compare
 from quire.papers.pondernet import (
     GRUStep,
     Ponder,
@@ -84,7 +84,7 @@ def training_race() -> dict[str, Any]:
         "peer": lambda: peer_loss().backward(),
         "ours_eager": lambda: our_loss().backward(),
     }
-    return result | report(race(repeat(contestants, 10), repeats=15), 10, contestants)
+    return result | compare(repeat(contestants, 10), 10, repeats=15)
 
 
 def inference_race() -> dict[str, Any]:
@@ -119,7 +119,7 @@ def inference_race() -> dict[str, Any]:
     if not result["parity"]:
         return result
     contestants = {"ours": lambda: ponder.infer(x, rule=rule), "peer": full}
-    return result | report(race(contestants, repeats=15), len(x), contestants)
+    return result | compare(contestants, len(x), repeats=15)
 
 
 def calibrate_mean(ponder: Ponder, bias: Tensor, x: Tensor, tau: float) -> None:
@@ -160,16 +160,6 @@ def repeat(
         return run
 
     return {name: many(one) for name, one in contestants.items()}
-
-
-def report(
-    timings: dict[str, Timing], work: float, contestants: dict[str, Callable[[], object]]
-) -> dict[str, Any]:
-    """Rates, their ratio and the memory of tensors that one call holds at most, in MB."""
-    rates = {name: timing.rate(work) for name, timing in timings.items()}
-    memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
-    ratio = rates["ours"]["median"] / rates["peer"]["median"]
-    return rates | {"ratio": ratio, "memory_mb": memory}
 
 
 if __name__ == "__main__":

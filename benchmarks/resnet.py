@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quire import data
-from quire.lab.bench import peak_tensor_mb, race
+from quire.lab.bench import compare
 from quire.lab.device import pick_precision
 from quire.papers.resnet import CifarResNet, fold
 from quire.papers.resnet.scenes import draw
@@ -155,7 +155,7 @@ def training_race(name: str, sides: dict[str, Callable[[], Trainer]], part: Part
         return result
     result["losses"] = {side: final_loss(make()) for side, make in sides.items()}
     contestants: dict[str, Callable[[], object]] = {k: make() for k, make in sides.items()}
-    return result | report(contestants, BATCH)
+    return result | compare(contestants, BATCH)
 
 
 def final_loss(trainer: Trainer) -> float:
@@ -193,20 +193,7 @@ def inference(part: Part) -> dict[str, Any]:
 
         return call
 
-    return result | report({"ours": run(fast, inner), "peer": run(net, image)}, BATCH)
-
-
-def report(contestants: dict[str, Callable[[], object]], work: float) -> dict[str, Any]:
-    """Rates, their ratio and the memory of tensors that one call holds at most, in MB."""
-    timings = race(contestants, repeats=9)
-    ours, peer = timings["ours"].rate(work), timings["peer"].rate(work)
-    memory = {name: peak_tensor_mb(one) for name, one in contestants.items()}
-    return {
-        "ours": ours,
-        "peer": peer,
-        "ratio": ours["median"] / peer["median"],
-        "memory_mb": memory,
-    }
+    return result | compare({"ours": run(fast, inner), "peer": run(net, image)}, BATCH)
 
 
 if __name__ == "__main__":

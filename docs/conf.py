@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from quire import __version__
+from quire.lab.papers import find_paper, paper_names
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -28,17 +29,13 @@ def _pages() -> None:
     folder = HERE / "papers"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = []
-    found = [path for kind in ("papers", "recipes")
-             for path in sorted((ROOT / "src/quire" / kind).glob("*/paper.toml"))]  # fmt: skip
-    for path in found:
-        name, package = path.parent.name, path.parent.parent.name
-        names.append(name)
-        card = (path.parent / "README.md").read_text(encoding="utf-8")
-        api = f"\n\n## Reference\n\n```{{eval-rst}}\n.. automodule:: quire.{package}.{name}\n"
+    papers = [paper for paper in map(find_paper, paper_names()) if ROOT in paper.folder.parents]
+    for paper in papers:
+        card = (paper.folder / "README.md").read_text(encoding="utf-8")
+        api = f"\n\n## Reference\n\n```{{eval-rst}}\n.. automodule:: {paper.module}\n"
         api += "   :members:\n   :imported-members:\n```\n"
-        (folder / f"{name}.md").write_text(card + api, encoding="utf-8")
-    rows = "\n".join(names)
+        (folder / f"{paper.name}.md").write_text(card + api, encoding="utf-8")
+    rows = "\n".join(paper.name for paper in papers)
     (folder / "index.md").write_text(f"# Papers\n\n```{{toctree}}\n:maxdepth: 1\n\n{rows}\n```\n")
 
 

@@ -69,6 +69,28 @@ def _timing(values: list[float]) -> Timing:
     return Timing(median, q1, q3)
 
 
+def compare(
+    contestants: Mapping[str, Callable[[], object]],
+    work: float,
+    *,
+    repeats: int = 9,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Any]:
+    """Race `ours`, `peer` and others, each doing `work` units a call: rates, ratio and memory.
+
+    The ratio is ours to the peer's, of medians; `ratio_to_<name>` to every other contestant;
+    `memory_mb` holds the most that tensors take during one call of each.
+    """
+    timings = race(contestants, repeats=repeats, warmup=warmup, clock=clock)
+    result: dict[str, Any] = {name: timing.rate(work) for name, timing in timings.items()}
+    for name, timing in timings.items():
+        if name != "ours":
+            key = "ratio" if name == "peer" else f"ratio_to_{name}"
+            result[key] = timing.median / timings["ours"].median
+    return result | {"memory_mb": {k: peak_tensor_mb(call) for k, call in contestants.items()}}
+
+
 def peak_tensor_mb(call: Callable[[], object]) -> float:
     """Largest memory that tensors take during a call, in MB (10^6 bytes).
 

@@ -1,7 +1,8 @@
 """A digest of the code that decides an experiment's result.
 
 From the experiment's function every definition of `quire` that it can reach by name is followed
-(the lab, which only carries runs out, is left out); comments, docstrings and layout do not count.
+(the lab, which only carries runs out, and the downloading of datasets, whose files are checksummed,
+are left out); comments, docstrings and layout do not count.
 So a cached run or a committed verdict is known to belong to the code as it is now, and a change
 to one experiment leaves the others' results valid.
 """
@@ -15,7 +16,14 @@ from quire.lab.papers import module_of, paper_folders
 
 Place = tuple[str, str]  # module, name; the name "" is the module as a whole
 
-LEFT_OUT = ("quire.lab", "quire.report", "quire.cli")
+LEFT_OUT = (
+    "quire.lab",
+    "quire.report",
+    "quire.cli",
+    "quire.data.catalogue",
+    "quire.data.store",
+    "quire.data.unpack",
+)
 
 
 def code_digest(paper: str, experiment: str) -> str:
