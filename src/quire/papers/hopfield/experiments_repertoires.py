@@ -25,8 +25,8 @@ from quire.papers.hopfield.repertoires import (
 
 MOTIF = (8, 3, 17, 5)
 Method = Literal[
-    "hopfield", "mean", "max", "minmax_svm", "jaccard_svm", "minmax_knn", "logistic", "burden",
-    "motif_binary", "motif_count",
+    "hopfield", "mean", "max", "minmax_svm", "jaccard_svm", "minmax_knn", "jaccard_knn", "logistic",
+    "burden", "motif_binary", "motif_count",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class Classifier(Config):
     minibatch: PositiveInt = 50_000
     """Sequences that are embedded at a time."""
     neighbours: PositiveInt = 7
-    """minmax_knn: neighbours."""
+    """minmax_knn, jaccard_knn: neighbours."""
 
 
 class Repertoire(Classifier):
@@ -246,9 +246,9 @@ def baseline(config: Classifier, train: Repertoires, test: Repertoires) -> NDArr
         model = LogisticRegression(max_iter=300)
         scores: NDArray[np.float64] = model.fit(a, train.label).decision_function(b)
         return scores
-    kernel = jaccard_kernel if config.method == "jaccard_svm" else minmax_kernel
+    kernel = jaccard_kernel if config.method.startswith("jaccard") else minmax_kernel
     among, between = kernel(a, a), kernel(b, a)
-    if config.method == "minmax_knn":
+    if config.method.endswith("knn"):
         nearest = np.argsort(-between, axis=1, kind="stable")[:, : config.neighbours]
         shares: NDArray[np.float64] = train.label[nearest].mean(1)
         return shares
