@@ -20,7 +20,9 @@ from quire.recipes.attentions.model import LanguageModel
 class Shape(Config):
     """The language model, but for its attention."""
 
-    attention: Literal["none", "softmax", "window", "bigbird", "linear", "taylor"] = "softmax"
+    attention: Literal["none", "softmax", "window", "bigbird", "linear", "taylor", "hopfield"] = (
+        "softmax"
+    )
     """The kernel of every layer."""
     feed_forward: Literal["gelu", "geglu"] = "gelu"
     """Hidden layer with GELU, or gated."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from quire.nn import AttentionKernel, Mask, softmax_attention
 from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
+from quire.papers.hopfield import HopfieldAttention
 from quire.papers.linear_transformer import LinearAttention, taylor
 from quire.recipes.attentions.model import KernelOfLayer
 
@@ -53,5 +54,7 @@ KERNELS: dict[str, KernelOfLayer] = {
     "bigbird": bigbird,
     "linear": lambda layer: LinearAttention(),
     "taylor": lambda layer: LinearAttention(taylor),
+    "hopfield": lambda layer: HopfieldAttention(steps=1),
 }
-"""Name -> kernel of a layer. `linear` has the feature map elu(x) + 1, `taylor` that of Based."""
+"""Name -> kernel of a layer. `linear` has the feature map elu(x) + 1, `taylor` that of Based;
+`hopfield` is softmax attention whose queries are updated once before they read."""
