@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from quire import data
 from quire.lab import Config, Metrics, Run
-from quire.nn import Encoder, EncoderLayer, FeedForward, LearnedPositions, MultiHeadAttention
+from quire.nn import Encoder, EncoderLayer, FeedForward, MultiHeadAttention, Rotary
 from quire.papers.hopfield.figures import bars, heads_over_training
 from quire.papers.hopfield.heads import (
     GaussianAttention,
@@ -64,16 +64,17 @@ class Characters(nn.Module):
         layers = [
             EncoderLayer(
                 config.dim,
-                MultiHeadAttention(config.dim, config.heads, kernel=WatchedAttention()),
+                MultiHeadAttention(
+                    config.dim,
+                    config.heads,
+                    kernel=WatchedAttention(),
+                    positions=Rotary(config.dim // config.heads),
+                ),
                 feed_forward=FeedForward(config.dim, 4 * config.dim, activation=nn.GELU),
             )
             for _ in range(config.layers)
         ]
-        self.encoder = Encoder(
-            layers,
-            positions=LearnedPositions(config.length, config.dim),
-            final_norm=nn.LayerNorm(config.dim),
-        )
+        self.encoder = Encoder(layers, final_norm=nn.LayerNorm(config.dim))
         self.output = nn.Linear(config.dim, len(LETTERS))
 
     def forward(self, tokens: Tensor) -> Tensor:
