@@ -76,7 +76,7 @@ def test_missing_data_names_what_the_nearest_layout_lacks(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("function", [data.status, data.get, data.check])
 def test_unknown_names_list_the_known(function: object) -> None:
-    with pytest.raises(ValueError, match="unknown dataset 'mnst'; known are babi, cifar10"):
+    with pytest.raises(ValueError, match="unknown dataset 'mnst'; known are arc, babi, cifar10"):
         function("mnst")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from quire.data.catalogue import DATASETS, Dataset, Source
     from quire.data.dna import genomics
     from quire.data.images import Characters, cifar10, digits, fashion_mnist, mnist, omniglot
+    from quire.data.puzzles import arc
     from quire.data.question_answering import Babi, Stories, babi
     from quire.data.store import DataMissing, Status, check, get, status
     from quire.data.synthetic import babi_like
@@ -36,6 +37,7 @@ __all__ = [
     "Status",
     "Stories",
     "Table",
+    "arc",
     "babi",
     "babi_like",
     "batches",
@@ -62,6 +64,7 @@ __all__ = [
 
 _HOMES = {
     "quire.data.arrays": ("Images", "Split"),
+    "quire.data.puzzles": ("arc",),
     "quire.data.question_answering": ("Babi", "Stories", "babi"),
     "quire.data.bags": ("Bags", "Receptor", "Repertoire", "immune_repertoire", "mil", "vdjdb"),
     "quire.data.dna": ("genomics",),

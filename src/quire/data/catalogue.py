@@ -91,6 +91,9 @@ _UCI_SETS = (
     "wine-quality-red", "phoneme", "balance-scale", "contraceptive", "hayes-roth", "vote",
     "soybean", "labor", "hypothyroid", "segment",
 )  # fmt: skip
+_ARC = (
+    "https://codeload.github.com/fchollet/ARC-AGI/tar.gz/399030444e0ab0cc8b4e199870fb20b863846f34"
+)
 
 
 def _pinned(url: str, sha256: str | None = None) -> Source:
@@ -100,6 +103,15 @@ def _pinned(url: str, sha256: str | None = None) -> Source:
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
+        Dataset(
+            name="arc",
+            summary="ARC-AGI-1: the 400 public training tasks, 1,302 demonstrations, 416 tests",
+            licence="Apache-2.0",
+            home="https://github.com/fchollet/ARC-AGI",
+            sources=(_pinned(_ARC),),
+            layouts=(("training.json.gz",),),
+            note="The evaluation tasks are left out: solvers are developed without them.",
+        ),
         Dataset(
             name="babi",
             summary="bAbI v1.2: 20 tasks of questions about short stories, 10k with validation",

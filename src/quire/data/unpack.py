@@ -120,6 +120,7 @@ def _genomics(downloads: list[Path], target: Path) -> None:
 
 
 UNPACK: dict[str, Callable[[list[Path], Path], None]] = {
+    "arc": unpack_sets.arc,
     "babi": _babi,
     "cifar10": _cifar,
     "fashion_mnist": _fashion_mnist,

@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import hashlib
 import io
+import json
 import re
 import tarfile
 import zipfile
@@ -150,6 +152,29 @@ def _write_table(
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([tuple(header), *rows])
     path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+ARC = "21875aec0e05135a9bd38b3f29a8e6ac8184a7b3eec6a5ac4cfbd27ec2bbafc1"
+"""sha256 of the training tasks joined, before compression."""
+
+
+def arc(downloads: list[Path], target: Path) -> None:
+    """The repository's archive: `<top>/data/training/<id>.json` alone, joined in one file."""
+    tasks: dict[str, Any] = {}
+    with tarfile.open(downloads[0]) as archive:
+        for member in archive:
+            found = re.fullmatch(r"[^/]+/data/training/([0-9a-f]{8})\.json", member.name)
+            content = archive.extractfile(member) if found else None
+            if found and content is not None:
+                tasks[found[1]] = json.load(content)
+    text = json.dumps(tasks, sort_keys=True, separators=(",", ":")).encode()
+    if hashlib.sha256(text).hexdigest() != ARC:
+        raise ValueError("arc: data/training is not that of commit 3990304")
+    with (
+        (target / "training.json.gz").open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as out,
+    ):
+        out.write(text)
 
 
 def omniglot(downloads: list[Path], target: Path) -> None:

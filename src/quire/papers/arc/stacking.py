@@ -1,0 +1,203 @@
+"""From states to answers: greedy stacks of partial outputs, and pixel rules over a few rasters."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+
+from quire.papers.arc.grids import OPTIONS, part
+
+PIECES = 10
+"""The most pieces of a stack."""
+ENTRIES = 20
+"""The most entries of a pixel rule that differ from its default."""
+NEVER = 1e9
+
+
+@part
+def bits_set(word: Any) -> Any:
+    """The number of ones of a 64-bit word."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    low = np.uint64(0x3333333333333333)
+    word = (word & low) + ((word >> np.uint64(2)) & low)
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+def greedy(good: Any, bad: Any, cost: Any, allowed: Any, need: Any, rule: Any, chosen: Any) -> Any:
+    """Stack pieces from the top down until all of `need` is painted; the number, or -1.
+
+    good, bad (pieces, words): bit sets of the cells that a piece paints rightly and wrongly. A
+    piece may be added where it is wrong only on cells that pieces above have painted. The next one
+    paints most needed cells (rule 0) or most of them for its cost (rule 1); equal ones: the
+    cheapest. `chosen` takes the pieces' numbers.
+    """
+    pieces, words = good.shape
+    covered = np.zeros(words, np.uint64)
+    for n in range(len(chosen)):
+        best, best_score, best_cost = -1, 0.0, 0.0
+        for k in range(pieces):
+            if not allowed[k]:
+                continue
+            gain = 0
+            for w in range(words):
+                if bad[k, w] & ~covered[w] != 0:
+                    gain = -1
+                    break
+                gain += bits_set(good[k, w] & ~covered[w] & need[w])
+            if gain <= 0:
+                continue
+            score = gain / (cost[k] + 2.0) if rule == 1 else float(gain)
+            if score > best_score or (score == best_score and cost[k] < best_cost):
+                best, best_score, best_cost = k, score, cost[k]
+        if best < 0:
+            return -1
+        chosen[n] = best
+        missing = False
+        for w in range(words):
+            covered[w] |= good[best, w] | bad[best, w]
+            missing = missing or need[w] & ~covered[w] != 0
+        if not missing:
+            return n + 1
+    return -1
+
+
+def plain_default(mode: Any, a: Any, b: Any) -> Any:
+    """What a rule says of cells that its table leaves out, from the first two columns' colours."""
+    if mode < 2:
+        return a if mode == 0 else b
+    if mode < 4:  # one where the other is not background
+        return (b if a != 0 else 0) if mode == 2 else (a if b != 0 else 0)
+    if mode < 6:  # one where the other is background
+        return (b if a == 0 else 0) if mode == 4 else (a if b == 0 else 0)
+    return (a if a != 0 else b) if mode == 6 else (b if b != 0 else a)
+
+
+default = part(plain_default)
+
+
+@part
+def rule_cost(table: Any, tests: Any, keys: Any, width: Any) -> Any:
+    """Bits of a rule's table with the best of the defaults, and that default.
+
+    `tests`: keys of test cells. Each that has no entry costs bits too: more where the rule is a
+    table, as its default is then a guess; where the default alone holds, next to none."""
+    exceptions = np.zeros(8, np.int64)
+    modes = 8 if width == 2 else 1
+    for key in range(keys):
+        if table[key] >= 0:
+            for mode in range(modes):
+                exceptions[mode] += table[key] != default(mode, key % 10, key // 10 % 10)
+    unseen = 0
+    for p in range(len(tests)):
+        if table[tests[p]] == -1:
+            table[tests[p]] = -2
+            unseen += 1
+    best, chosen = NEVER, 0
+    for mode in range(modes):
+        each = 4.0 if width < 3 else 5.0
+        cost = each * exceptions[mode] + (10.0 if exceptions[mode] > 0 else 1.0) * unseen
+        cost += 2.0 if mode > 0 else 0.0
+        if exceptions[mode] <= ENTRIES and cost < best:
+            best, chosen = cost, mode
+    return best, chosen
+
+
+def pixel_rules(
+    columns: Any,
+    goal: Any,
+    demos: Any,
+    cost: Any,
+    width: Any,
+    root: Any,
+    limit: Any,
+    found: Any,
+    value: Any,
+) -> Any:
+    """Rules output cell = table[colours of `width` columns there] that hold in all demonstrations.
+
+    columns (K, R) are rasters with cells of demonstrations (the first `demos`) in an order that
+    shows conflicts early; goal (demos). width 1, 2 or 3; where root, the first column is always 0.
+    Those with the least bits go into found (M, 4: columns, default), value (M); gives how many
+    hold.
+    """
+    K, R = columns.shape
+    K = min(K, limit)
+    table = np.full(1000, -1, np.int8)
+    keys = 10**width
+    tests = np.empty(R - demos, np.int64)
+    total = 0
+    value[:] = NEVER
+    for i in range(1 if root else K):
+        for j in range(i + 1 if width > 1 else i, K if width > 1 else i + 1):
+            for k in range(j + 1 if width > 2 else j, K if width > 2 else j + 1):
+                own = cost[i] + (cost[j] if width > 1 else 0.0) + (cost[k] if width > 2 else 0.0)
+                worst: Any = len(value) - 1
+                if own >= value[worst]:
+                    continue
+                held = True
+                last = demos
+                for p in range(demos):
+                    key = np.int64(columns[i, p])
+                    if width > 1:
+                        key += 10 * np.int64(columns[j, p])
+                    if width > 2:
+                        key += 100 * np.int64(columns[k, p])
+                    if table[key] == -1:
+                        table[key] = goal[p]
+                    elif table[key] != goal[p]:
+                        held = False
+                        last = p
+                        break
+                if held:
+                    total += 1
+                    for p in range(demos, R):
+                        key = np.int64(columns[i, p])
+                        if width > 1:
+                            key += 10 * np.int64(columns[j, p])
+                        if width > 2:
+                            key += 100 * np.int64(columns[k, p])
+                        tests[p - demos] = key
+                    extra, mode = rule_cost(table, tests, keys, width)
+                    own += extra
+                    if own < value[worst]:
+                        m = worst
+                        while m > 0 and value[m - 1] > own:
+                            value[m] = value[m - 1]
+                            for t in range(4):
+                                found[m, t] = found[m - 1, t]
+                            m -= 1
+                        value[m] = own
+                        found[m, 0], found[m, 1], found[m, 2], found[m, 3] = i, j, k, mode
+                    for entry in range(keys):
+                        table[entry] = -1
+                else:
+                    for p in range(last):
+                        key = np.int64(columns[i, p])
+                        if width > 1:
+                            key += 10 * np.int64(columns[j, p])
+                        if width > 2:
+                            key += 100 * np.int64(columns[k, p])
+                        table[key] = -1
+    return total
+
+
+I64, F64 = types.int64, types.float64
+SIGNATURES: dict[Any, Any] = {
+    greedy: I64(
+        types.uint64[:, ::1], types.uint64[:, ::1], F64[::1], types.boolean[::1],
+        types.uint64[::1], I64, I64[::1],
+    ),
+    pixel_rules: I64(
+        types.int8[:, ::1], types.int8[::1], I64, F64[::1], I64, types.boolean, I64, I64[:, ::1],
+        F64[::1],
+    ),
+}  # fmt: skip
+_compiled: dict[Any, Any] = {}
+
+
+def kernel(function: Any) -> Any:
+    """`greedy` or `pixel_rules` compiled, once in a process and kept on disk."""
+    if function not in _compiled:
+        _compiled[function] = njit(SIGNATURES[function], cache=True, **OPTIONS)(function)
+    return _compiled[function]
