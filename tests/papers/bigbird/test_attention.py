@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from quire.lab.bench import peak_tensor_mb
 from quire.nn import (
     Causal,
+    Decoder,
+    DecoderLayer,
     Encoder,
     EncoderLayer,
     FeedForward,
@@ -18,6 +20,7 @@ from quire.nn import (
     Padding,
     Window,
     naive_softmax_attention,
+    select,
     softmax_attention,
 )
 from quire.papers.bigbird import (
@@ -200,6 +203,41 @@ def test_decoding_in_pieces_is_one_causal_pass(lengths):
             pieces.append(out)
     found = torch.cat(pieces, 1)
     torch.testing.assert_close(found[counts], whole[counts], rtol=0, atol=1e-10)
+
+
+def test_a_decoder_may_not_read_its_memory_along_the_pattern():
+    """A state to which no token was added holds another sequence: it has no row for a query."""
+    torch.manual_seed(0)
+    kernel = BigBirdAttention(BigBirdPattern(4, random=1, causal=True))
+    own, cross = (MultiHeadAttention(16, 2, kernel=kernel) for _ in range(2))
+    layer = DecoderLayer(16, own, cross_attention=cross, feed_forward=FeedForward(16, 32))
+    decoder = Decoder(layer)
+    memory, x = torch.randn(2, 50, 16), torch.randn(2, 3, 16)
+    with pytest.raises(ValueError, match="a query to 50 remembered keys") as error:
+        decoder.extend(x[:, :1], decoder.begin(memory))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="between two sequences use quire"):
+        decoder(x, memory, Causal())
+    cross.kernel = softmax_attention
+    state, pieces = decoder.begin(memory), []
+    for t in range(3):
+        out, state = decoder.extend(x[:, t : t + 1], state)
+        pieces.append(out)
+    whole = decoder(x, memory, Causal())
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_states_of_decoding_are_selected_for_beams():
+    kernel = BigBirdAttention(BigBirdPattern(4, random=1, causal=True))
+    k, v, q = (torch.randn(3, 2, 21, 8, dtype=torch.float64) for _ in range(3))
+    rows = torch.tensor([2, 2, 0])
+    state = kernel.write(None, k[:, :, :20], v[:, :, :20], Padding(torch.tensor([20, 7, 3])))
+    state = kernel.write(select(state, rows), k[rows][:, :, 20:], v[rows][:, :, 20:], None)
+    counts = torch.arange(21) < torch.tensor([20, 7, 3])[:, None]
+    counts[:, 20] = True
+    expected = kernel(q[rows], k[rows], v[rows], Padding(counts[rows]))[:, :, 20:]
+    found = kernel.read(state, q[rows][:, :, 20:])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_bad_input_gets_one_line():

@@ -1,6 +1,7 @@
 """Negatives, the made-up genome, the n-gram model and words of DNA."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -73,6 +74,19 @@ def test_an_n_gram_learns_the_chain_and_no_more():
         for at in range(2, 100)
     ])  # fmt: skip
     assert model.bits(bases[:100]) == pytest.approx(expected)
+
+
+def test_an_n_gram_of_bytes():
+    text = np.frombuffer(b"abracadabra, abracadabra", np.uint8)
+    model = NGram(text, 1, prior=1e-9, values=256)
+    followers = {letter: [b for a, b in pairwise(text) if a == letter]
+                 for letter in set(text.tolist())}  # fmt: skip
+    bits = [-math.log2(followers[a].count(b) / len(followers[a]))
+            for a, b in pairwise(text.tolist())]  # fmt: skip
+    assert model.bits(text) == pytest.approx(np.mean(bits))
+    best = {a: max(sorted(set(found)), key=found.count) for a, found in followers.items() if found}
+    right = np.mean([best[a] == b for a, b in pairwise(text.tolist())])
+    assert model.accuracy(text) == pytest.approx(right)
 
 
 def test_the_made_up_genome_repeats_its_variants_far_away():

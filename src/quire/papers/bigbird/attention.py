@@ -59,13 +59,21 @@ def bigbird_attention(
     return gathered_bigbird(q, k, v, pattern, rest)
 
 
+class Written(NamedTuple):
+    """What `BigBirdAttention` keeps. extended: whether tokens came after the first ones."""
+
+    cache: Cache
+    extended: bool
+
+
 @dataclass(frozen=True)
 class BigBirdAttention:
     """`bigbird_attention` as a kernel of `quire.nn.MultiHeadAttention`: a value to pass in.
 
     pattern: give each layer its own seed. Self-attention only: attention to another sequence stays
     full (`quire.nn.softmax_attention`), as in the paper. In causal decoding (`write` and `read`)
-    all keys are kept and each new token reads those of its row of the causal pattern, O(1) a token.
+    all keys are kept and each new token reads those of its row of the causal pattern, O(1) a token;
+    keys of a remembered context, to which nothing was added, cannot be read: ValueError.
 
     Example:
         >>> from quire.nn import MultiHeadAttention
@@ -81,12 +89,26 @@ class BigBirdAttention:
         """As `bigbird_attention`."""
         return bigbird_attention(q, k, v, self.pattern, mask)
 
-    def write(self, state: Cache | None, k: Tensor, v: Tensor, mask: Padding | None) -> Cache:
+    def write(self, state: Written | None, k: Tensor, v: Tensor, mask: Padding | None) -> Written:
         """The keys and values so far, and those of k (B, H, T, K) and v (B, H, T, V)."""
-        return KeyValueCache(softmax_attention).write(state, k, v, mask)
+        before = None if state is None else state.cache
+        cache = KeyValueCache(softmax_attention).write(before, k, v, mask)
+        return Written(cache, state is not None)
 
-    def read(self, state: Cache, q: Tensor) -> Tensor:
-        """What the latest token's query q (B, H, 1, K) attends to: (B, H, 1, V)."""
+    def read(self, state: Written, q: Tensor) -> Tensor:
+        """What the latest token's query q (B, H, 1, K) attends to: (B, H, 1, V).
+
+        Raises ValueError where no key was added after the first ones, unless these are one: a query
+        of another sequence has no row in the pattern.
+        """
+        if not state.extended and state.cache.length > 1:
+            raise ValueError(
+                f"BigBird attends within one sequence, got a query to {state.cache.length} "
+                "remembered keys of another: give cross_attention quire.nn.softmax_attention"
+            )
+        return self._read(state.cache, q)
+
+    def _read(self, state: Cache, q: Tensor) -> Tensor:
         row = (state.length - 1) // self.pattern.block
         heads = q.shape[1]
         index, valid = _row(replace(self.pattern, causal=True), row, heads)

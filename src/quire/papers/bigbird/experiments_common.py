@@ -1,7 +1,7 @@
 """What the experiments share: an encoder of small size, its training, and how it is tested."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -61,10 +61,17 @@ class Training(Attention):
     """Minibatches over which the rate rises, at most a tenth of all."""
     learning_rate: PositiveFloat = 1e-4
     """Adam's, at its highest."""
+    tokens_at_once: PositiveInt | None = None
+    """Tokens whose states are in memory at a time, in whole sequences and at least one: a minibatch
+    is cut in such parts and their gradients are added up. None: the whole minibatch."""
 
 
 class ETCEncoder(nn.Module):
-    """Word embeddings and `ETCLayer`s with learned global tokens; positions are relative alone."""
+    """Word embeddings and `ETCLayer`s; positions are relative alone.
+
+    The global tokens are learned ones to which the first words of the text are added, and their
+    states are those of these words: a question in front is global, as in the paper.
+    """
 
     def __init__(self, words: int, config: Training) -> None:
         super().__init__()
@@ -80,14 +87,15 @@ class ETCEncoder(nn.Module):
             )
             for _ in range(config.depth)
         )
-        initialise(self)
+        initialise(self, config.dim)
 
     def forward(self, words: Tensor) -> Tensor:
         """(B, N) int64 -> (B, N, D)."""
-        x, tokens = self.word(words), self.tokens.expand(len(words), -1, -1)
+        x, count = self.word(words), len(self.tokens)
+        tokens = self.tokens + x[:, :count]
         for layer in self.layers:
             x, tokens = layer(x, tokens)
-        return x
+        return torch.cat((tokens, x[:, count:]), 1)
 
 
 class Tagger(nn.Module):
@@ -130,13 +138,43 @@ def optimiser(config: Training, model: nn.Module) -> tuple[torch.optim.Adam, Lam
     return adam, LambdaLR(adam, rate)
 
 
-def descend(loss: Tensor, model: nn.Module, adam: torch.optim.Adam, schedule: LambdaLR) -> None:
-    """One update with the gradient's norm clipped at 1."""
+def parts_of(config: Training, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The rows of a minibatch (B, N), (B, ...) that are in memory at a time."""
+    rows = len(batch[0])
+    if config.tokens_at_once is not None:
+        rows = max(1, config.tokens_at_once // batch[0].shape[1])
+    yield from zip(*(part.split(rows) for part in batch), strict=True)
+
+
+def sum_of_nats(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of scores (M, V) and target (M,), in single precision at least, summed."""
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return cross_entropy(scores, target, reduction="sum")
+
+
+def descend(
+    sums: Iterable[Tensor],
+    count: int | Tensor,
+    model: nn.Module,
+    adam: torch.optim.Adam,
+    schedule: LambdaLR,
+) -> Tensor:
+    """One update with the gradient's norm clipped at 1; gives the mean loss.
+
+    sums: the losses of the parts of a minibatch, each a sum over what the part asks for. Each is
+    differentiated before the next is asked for. count: how much all parts ask for, so that the mean
+    is that of the whole minibatch whatever its parts.
+    """
     adam.zero_grad()
-    loss.backward()
+    losses = []
+    for total in sums:
+        loss = total / count
+        loss.backward()
+        losses.append(loss.detach())
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     adam.step()
     schedule.step()
+    return torch.stack(losses).sum()
 
 
 def train_tagger(
@@ -144,12 +182,16 @@ def train_tagger(
 ) -> None:
     """Train to give the word that is asked for."""
     adam, schedule = optimiser(config, model)
-    for words, target, _ in run.steps(config.steps, batch_at, state=(model, adam, schedule)):
+
+    def nats(words: Tensor, target: Tensor) -> Tensor:
         asked = target >= 0
         with run.precision():
-            loss = cross_entropy(model(words, asked).float(), target[asked])
-        descend(loss, model, adam, schedule)
-        run.log(loss=loss)
+            scores = model(words, asked)
+        return sum_of_nats(scores, target[asked])
+
+    for words, target, _ in run.steps(config.steps, batch_at, state=(model, adam, schedule)):
+        sums = (nats(*part) for part in parts_of(config, words, target))
+        run.log(loss=descend(sums, (target >= 0).sum(), model, adam, schedule))
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ from quire.papers.bigbird.experiments_common import (
     descend,
     encoder,
     optimiser,
+    parts_of,
+    sum_of_nats,
     train_tagger,
 )
 from quire.papers.bigbird.genomics import (
@@ -144,6 +146,8 @@ class Promoters(Dna):
     negatives: Literal["kept", "fair"] = "kept"
     """kept: promoters of which 12 of 20 pieces are random (the paper's); fair: promoters with their
     pairs of neighbouring bases shuffled."""
+    bases_a_token: PositiveInt = 1
+    """encoder: bases of a token, side by side (the paper's vocabulary has 8.78 on average)."""
     batch_size: PositiveInt = 256
     """Sequences a step, half of them promoters."""
     steps: PositiveInt = 711
@@ -162,12 +166,18 @@ class Pooled(nn.Module):
 
     def __init__(self, config: Promoters, length: int, seed: int) -> None:
         super().__init__()
-        self.encoder = encoder(5, length, config, seed)
+        bases = config.bases_a_token
+        if length % bases:
+            raise ValueError(f"{length} bases cannot be cut in tokens of {bases}")
+        self.bases = bases
+        self.encoder = encoder(4**bases, length // bases, config, seed)
         self.output = nn.Linear(config.dim, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L) int64 -> (B, 2)."""
-        return self.output(self.encoder(x).mean(1))
+        place = 4 ** torch.arange(self.bases, device=x.device)
+        words = (x.unflatten(1, (-1, self.bases)) * place).sum(-1)
+        return self.output(self.encoder(words).mean(1))
 
 
 def promoters(config: Promoters, run: Run) -> Metrics:
@@ -190,11 +200,15 @@ def promoters(config: Promoters, run: Run) -> Metrics:
     net: nn.Module = run.place(nets[config.model]())
     adam, schedule = optimiser(config, net)
     batch_at = data.batches(train, config.batch_size, seed=run.seed)
-    for x, label in run.steps(config.steps, batch_at, state=(net, adam, schedule)):
+
+    def nats(x: Tensor, label: Tensor) -> Tensor:
         with run.precision():
-            loss = cross_entropy(net(x).float(), label)
-        descend(loss, net, adam, schedule)
-        run.log(loss=loss)
+            scores = net(x)
+        return sum_of_nats(scores, label)
+
+    for x, label in run.steps(config.steps, batch_at, state=(net, adam, schedule)):
+        sums = (nats(*part) for part in parts_of(config, x, label))
+        run.log(loss=descend(sums, len(x), net, adam, schedule))
     return _scores(run, net, test)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from quire import data
@@ -16,6 +16,7 @@ from quire.papers.bigbird.experiments_common import (
     train_tagger,
 )
 from quire.papers.bigbird.figures import attention_figure, pattern_figure
+from quire.papers.bigbird.genomics import NGram
 from quire.papers.bigbird.model import BigBird
 from quire.papers.bigbird.tasks import Dependencies, Examples, Recall, hide
 from quire.papers.bigbird.theory import graph_figures
@@ -42,6 +43,9 @@ class Procedural(Training):
     """Items that are asked for."""
     asked: PositiveInt = 16
     """Questions of each kind (blocks) or of each item."""
+    front: bool = True
+    """retrieval, copy: the questions are the first tokens, which are global (as in the paper's
+    question answering); else they stand anywhere and a global block must relay the item."""
     batch_size: PositiveInt = 16
     """Sequences a step."""
     steps: PositiveInt = 20_000
@@ -73,7 +77,7 @@ def blocks(config: Procedural, run: Run) -> Metrics:
 
 
 def retrieval(config: Procedural, run: Run) -> Metrics:
-    """One item, which stands at least a quarter of the text away from the questions."""
+    """One item, asked for at least a quarter of the text away."""
     return _recall(config, run)
 
 
@@ -83,13 +87,30 @@ def copy(config: Procedural, run: Run) -> Metrics:
 
 
 def _recall(config: Procedural, run: Run) -> Metrics:
-    task = Recall(config.length, items=config.items, asked=config.asked)
+    task = Recall(config.length, items=config.items, asked=config.asked, front=config.front)
+    _check(config, task)
     model, accuracy = _train(config, run, task)
     encoder = getattr(model, "module", model).encoder  # under torchrun it is wrapped
     if isinstance(encoder, BigBird):
         example = task.draw(1, run.rng("figure"))
         run.figure("attention", attention_figure(encoder, example, run.device))
     return {"accuracy": accuracy[0]}
+
+
+def _check(config: Procedural, task: Recall) -> None:
+    """Raises ValueError where questions in front are not global, or a window alone reaches the
+    item: each layer takes a token's information window // 2 blocks further, and no more."""
+    questions = config.items * config.asked
+    most = config.global_blocks if config.attention == "etc" else config.block
+    if config.front and config.attention != "full" and questions > most:
+        raise ValueError(f"at most {most} questions in front are global here, got {questions}")
+    reach, apart = config.depth * (config.window // 2), (task.far + 1) // config.block
+    local = config.attention == "sparse" and config.random + config.global_blocks == 0
+    if local and reach >= apart:
+        raise ValueError(
+            f"{config.depth} layers of a window of {config.window} reach {reach} blocks, and items "
+            f"may be {apart} away: the comparison needs a longer text"
+        )
 
 
 def _train(config: Procedural, run: Run, task: Dependencies | Recall) -> tuple[Tagger, list[float]]:
@@ -115,15 +136,24 @@ class Context(Training):
     """Articles used, a twentieth of them (the last) for the test."""
     test_tokens: PositiveInt = 1 << 20
     """Test tokens, the same for every arm."""
+    ngram: NonNegativeInt = 0
+    """The baseline in place of the model: probabilities of a byte after so many before it."""
 
 
 MASK = 256
 """The word that hides a byte."""
 
+PRIOR = 0.01
+"""Added to each count of the baseline."""
+
 
 def context(config: Context, run: Run) -> Metrics:
     """Bits a byte of hidden bytes of unseen articles."""
     train, test = _bytes(config, run.data)
+    if config.ngram:
+        counted = NGram(train.numpy(), config.ngram, values=256, prior=PRIOR)
+        seen = test[: config.test_tokens].numpy()
+        return {"bits": counted.bits(seen), "accuracy": 100 * counted.accuracy(seen)}
     if config.tokens % config.length:
         raise ValueError(
             f"tokens a step must be a multiple of {config.length}, got {config.tokens}"

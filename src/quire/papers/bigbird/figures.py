@@ -80,8 +80,9 @@ def _watch(kernel: AttentionKernel, found: list[Tensor]) -> AttentionKernel:
 def attention_figure(model: BigBird, example: Examples, device: torch.device) -> "Figure":
     """What the heads of each layer attend to in one text, block by block.
 
-    Weights summed over the keys of a block, mean over its queries and over the heads; lines mark
-    the block of the first question and that of the item asked for.
+    Above the mean over the heads, and over the queries of a block; below each head's mean over the
+    questions. Weights are summed over the keys of a block; lines mark the blocks of the first
+    question and of the item that it asks for.
     """
     from matplotlib.figure import Figure
 
@@ -91,20 +92,25 @@ def attention_figure(model: BigBird, example: Examples, device: torch.device) ->
     first: Any = model.layers[0]
     kernel = first.attention.kernel
     block = kernel.pattern.block if isinstance(kernel, BigBirdAttention) else 8
-    asked = int((example.target[0] >= 0).nonzero()[0])
-    stand = int((example.words[0] == example.target[0, asked]).nonzero()[0])
-    figure = Figure(figsize=(4.2 * len(weights), 3.8), layout="constrained")
-    for number, (axes, weight) in enumerate(
-        zip(figure.subplots(1, len(weights), squeeze=False)[0], weights, strict=True), 1
-    ):
-        mean = weight[0].mean(0).float().cpu()
-        count = len(mean) // block
-        blocks = mean[: count * block, : count * block].view(count, block, count, block)
-        shown = axes.imshow(blocks.sum(3).mean(1).sqrt().numpy(), cmap="magma", vmin=0, vmax=1)
-        axes.axhline(asked // block, color="#60c0ff", lw=0.8)
-        axes.axvline(stand // block, color="#60c0ff", lw=0.8)
-        axes.set(
-            title=f"layer {number}", xlabel=f"block of {block} keys", ylabel="block of queries"
+    asked = (example.target[0] >= 0).nonzero()[:, 0]
+    stand = int((example.words[0] == example.target[0, asked[0]]).nonzero()[0])
+    figure = Figure(figsize=(4.2 * len(weights), 5.2), layout="constrained")
+    panels = figure.subplots(2, len(weights), squeeze=False, height_ratios=(4, 1))
+    for number, weight in enumerate(weights):
+        each = weight[0].float().cpu()
+        count = each.shape[-1] // block
+        each = each[..., : count * block].unflatten(-1, (count, block)).sum(-1)
+        mean = each.mean(0)[: count * block].unflatten(0, (count, block)).mean(1)
+        for axes, picture in zip(panels[:, number], (mean, each[:, asked].mean(1)), strict=True):
+            shown = axes.imshow(
+                picture.sqrt().numpy(), cmap="magma", vmin=0, vmax=1, aspect="auto",
+                interpolation="nearest",
+            )  # fmt: skip
+            axes.axvline(stand // block, color="#60c0ff", lw=0.8)
+        panels[0, number].axhline(int(asked[0]) // block, color="#60c0ff", lw=0.8)
+        panels[0, number].set(title=f"layer {number + 1}", ylabel=f"block of {block} queries")
+        panels[1, number].set(
+            xlabel=f"block of {block} keys", ylabel="head\n(questions)", yticks=range(len(each))
         )
     figure.colorbar(shown, ax=figure.axes, label="square root of the weight")
     return figure

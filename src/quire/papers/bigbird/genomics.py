@@ -144,24 +144,32 @@ def genome_like(length: int, rng: np.random.Generator) -> tuple[Bases, NDArray[n
 class NGram:
     """Probabilities of a base after `order` bases, counted and smoothed: the baseline of table 5.
 
-    bases: (L,) to count. prior: added to each count.
+    bases: (L,) to count. prior: added to each count. values: of a base; 256 for bytes of text. The
+    table has values^(order + 1) entries.
     """
 
-    def __init__(self, bases: Bases, order: int = 5, *, prior: float = 0.5) -> None:
-        self.order = order
+    def __init__(
+        self, bases: Bases, order: int = 5, *, prior: float = 0.5, values: int = 4
+    ) -> None:
+        self.order, self.values = order, values
         context, base = self._split(bases)
-        counts = np.full((4**order, 4), prior)
-        np.add.at(counts, (context, base), 1)
+        counts = np.bincount(context * values + base, minlength=values ** (order + 1)) + prior
+        counts = counts.reshape(-1, values)
         self.log2 = np.log2(counts / counts.sum(1, keepdims=True))
 
     def bits(self, bases: Bases) -> float:
         """Mean bits a base of a sequence (L,), its first `order` bases left out."""
         return float(-self.log2[self._split(bases)].mean())
 
+    def accuracy(self, bases: Bases) -> float:
+        """Share of a sequence (L,) that is the likeliest base after those before it."""
+        context, base = self._split(bases)
+        return float((self.log2.argmax(1)[context] == base).mean())
+
     def _split(self, bases: Bases) -> tuple[Bases, Bases]:
         context = np.zeros(len(bases) - self.order, np.int64)
         for back in range(self.order):
-            context = context * 4 + bases[back : len(bases) - self.order + back]
+            context = context * self.values + bases[back : len(bases) - self.order + back]
         return context, bases[self.order :]
 
 

@@ -76,7 +76,7 @@ class BigBird(nn.Module):
         for layer in layers if rotary else ():
             layer.attention.positions = Rotary(dim // heads)
         self.layers = nn.ModuleList(layers)
-        initialise(self)
+        initialise(self, dim)
 
     def forward(
         self, words: Tensor, mask: Mask | None = None, segments: Tensor | None = None
@@ -119,11 +119,16 @@ def feed_forward(dim: int, hidden: int) -> FeedForward:
     return FeedForward(dim, hidden, activation=partial(nn.GELU, approximate="tanh"))
 
 
-def initialise(module: nn.Module) -> None:
-    """Weights from a normal distribution of 0.02 cut at two deviations, biases 0, BERT's norms."""
+def initialise(module: nn.Module, dim: int) -> None:
+    """BERT's: weights from a normal distribution cut at two deviations, biases 0, its norms.
+
+    The deviation is 0.02 at the base size. At other widths D it is in proportion to 1 / sqrt(D),
+    so that a small model begins with scores and states as large as those of the base size.
+    """
+    deviation = 0.02 * (768 / dim) ** 0.5
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
-            nn.init.trunc_normal_(part.weight, std=0.02, a=-0.04, b=0.04)
+            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)
         if isinstance(part, nn.LayerNorm):
@@ -141,7 +146,7 @@ class Pooler(nn.Sequential):
 
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(dim, dim), nn.Tanh())
-        initialise(self)
+        initialise(self, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x[:, 0])
@@ -168,8 +173,8 @@ class WordHead(nn.Module):
         self.activation = nn.GELU(approximate="tanh")
         self.norm = nn.LayerNorm(dim)
         self.bias = nn.Parameter(torch.zeros(words))
-        initialise(self.dense)
-        initialise(self.norm)
+        initialise(self.dense, dim)
+        initialise(self.norm, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., V)."""
@@ -192,7 +197,7 @@ class SpanHead(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.score = nn.Linear(dim, 2)
-        initialise(self)
+        initialise(self, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, 2)."""
@@ -244,7 +249,7 @@ class BigBirdSeq2Seq(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.bias = nn.Parameter(torch.zeros(encoder.word.num_embeddings))
         self.decoder = Decoder([_decoder_layer(layer, dim, shared) for layer in encoder.layers])
-        initialise(self.norm)
+        initialise(self.norm, dim)
 
     def forward(self, source: Tensor, target: Tensor, mask: Mask | None = None) -> Tensor:
         """source (B, N), target (B, T) -> scores of the next words (B, T, V).
@@ -286,7 +291,7 @@ def _decoder_layer(layer: nn.Module, dim: int, shared: bool) -> DecoderLayer:
         feed_forward=feed_forward(dim, linear.out_features),
         norm="post",
     )
-    initialise(new)
+    initialise(new, dim)
     if shared:
         new.feed_forward = layer.feed_forward
         for part in ("query", "key", "value", "output"):

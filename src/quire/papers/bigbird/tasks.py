@@ -81,21 +81,23 @@ class Recall:
     """Items that stand at one random place and are asked for at another, far away.
 
     An item's token says which of 8 values it has. All items stand side by side, and so do the
-    questions, in the same order and at least a quarter of the text away. One item is a needle to
-    retrieve, many are a passage to copy.
+    questions, in the same order. One item is a needle to retrieve, many are a passage to copy.
 
-    length: N. items: how many. asked: times that each is asked for.
+    length: N. items: how many. asked: times that each is asked for. front: the questions are the
+    first tokens of the text and the items stand in its second half; else the questions stand
+    anywhere, at least a quarter of the text away from the items. `far` is the least distance.
     """
 
     kinds = ("recall",)
 
-    def __init__(self, length: int, *, items: int = 1, asked: int = 1) -> None:
+    def __init__(self, length: int, *, items: int = 1, asked: int = 1, front: bool = False) -> None:
         if 4 * items * (asked + 1) > length:
             raise ValueError(
                 f"a text of {length} tokens has no room for {items} items asked for {asked} times: "
                 f"at least {4 * items * (asked + 1)} tokens"
             )
-        self.length, self.items, self.asked = length, items, asked
+        self.length, self.items, self.asked, self.front = length, items, asked, front
+        self.far = length // 2 - items * asked if front else length // 4
         self.hidden = SYMBOLS + VALUES * items
         self.words = self.hidden + items
 
@@ -105,13 +107,17 @@ class Recall:
         value = torch.randint(VALUES, (batch, self.items), generator=generator)
         item = SYMBOLS + VALUES * torch.arange(self.items) + value
         questions = self.items * self.asked
-        far = self.length // 4
-        # The text is a ring here: the questions begin between a quarter and three quarters later.
-        stand = torch.randint(self.length, (batch, 1), generator=generator)
-        room = self.length - 2 * far - self.items - questions + 1
-        gap = far + torch.randint(room, (batch, 1), generator=generator)
-        ask = stand + self.items + gap + torch.arange(questions)
-        stand, ask = (stand + torch.arange(self.items)) % self.length, ask % self.length
+        if self.front:
+            half = self.length // 2
+            stand = half + torch.randint(half - self.items + 1, (batch, 1), generator=generator)
+            ask = torch.arange(questions).expand(batch, -1)
+        else:
+            # A ring here: the questions begin between a quarter and three quarters later.
+            stand = torch.randint(self.length, (batch, 1), generator=generator)
+            room = self.length - 2 * self.far - self.items - questions + 1
+            gap = self.far + torch.randint(room, (batch, 1), generator=generator)
+            ask = (stand + self.items + gap + torch.arange(questions)) % self.length
+        stand = (stand + torch.arange(self.items)) % self.length
         which = torch.arange(questions) % self.items
         target = torch.full_like(words, -100).scatter_(1, ask, item[:, which])
         kind = torch.full_like(words, -1).scatter_(1, ask, torch.zeros_like(ask))
