@@ -201,7 +201,7 @@ def test_larger_presets_start(name, experiment, preset, tmp_path, monkeypatch):
     assert "\n" not in reason
 
 
-PATIENCE = 10
+PATIENCE = 20
 """Seconds."""
 
 STEPS, BACKWARD = Run.steps, torch.Tensor.backward
