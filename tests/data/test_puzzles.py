@@ -23,7 +23,7 @@ def write(root: Path, content: bytes) -> None:
 
 
 def test_tasks_by_id(tmp_path: Path) -> None:
-    write(tmp_path, gzip.compress(json.dumps({"abc": TASK | {"name": "x"}}).encode()))
+    write(tmp_path, gzip.compress(json.dumps({"abc": TASK | {"name": "x"}}).encode(), mtime=0))
     assert data.arc(tmp_path) == {"abc": TASK}
 
 
@@ -31,10 +31,13 @@ def test_tasks_by_id(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"{}", "is not gzipped JSON"),
-        (gzip.compress(b"{}")[:-3], "is not gzipped JSON"),
-        (gzip.compress(b"{"), "is not gzipped JSON"),
-        (gzip.compress(b'{"abc": {"train": []}}'), "an object of tasks with 'train' and 'test'"),
-        (gzip.compress(b"[]"), "an object of tasks"),
+        (gzip.compress(b"{}", mtime=0)[:-3], "is not gzipped JSON"),
+        (gzip.compress(b"{", mtime=0), "is not gzipped JSON"),
+        (
+            gzip.compress(b'{"abc": {"train": []}}', mtime=0),
+            "an object of tasks with 'train' and 'test'",
+        ),
+        (gzip.compress(b"[]", mtime=0), "an object of tasks"),
     ],
 )
 def test_a_broken_bundle_is_named(content: bytes, message: str, tmp_path: Path) -> None:
