@@ -146,7 +146,10 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         "from papers.arc.standin import Mirror\n"
         "from papers.arc.test_pool import tasks\n"
         "from quire.papers.arc import TaskLog, solve_each\n"
+        "import signal\n"
         "if __name__ == '__main__':\n"
+        # A process that was started in the background ignores SIGINT, and so do its children.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"    log = TaskLog(Path({str(tmp_path / 'log')!r}), {{}})\n"
         "    for record in solve_each(tasks('slow', 'zz', 'z').values(), Mirror, workers=1):\n"
         "        log.add(record)\n"
