@@ -16,10 +16,23 @@ from quire.lab.papers import find_paper, module_of, paper_names
 PACKAGES = ["quire.nn", *(module_of(name) for name in paper_names())]
 
 
+def skip_without_extra(error: BaseException) -> None:
+    """Skip the test where `error` says which extra is missing here; raise any other."""
+    if isinstance(error, ImportError) and "quire[" in str(error):
+        pytest.skip(str(error))
+    raise error
+
+
 def public(package: str) -> list[tuple[str, Any]]:
-    """Names and objects in the package's `__all__`."""
-    module = importlib.import_module(package)
-    return [(name, getattr(module, name)) for name in module.__all__]
+    """Names and objects in the package's `__all__`, without those whose extra is not here."""
+    module, found = importlib.import_module(package), []
+    for name in module.__all__:
+        try:
+            found.append((name, getattr(module, name)))
+        except ImportError as error:
+            if "quire[" not in str(error):
+                raise
+    return found
 
 
 def modules() -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract.parts import skip_without_extra
 from quire.lab.evidence import all_evidence
 from quire.lab.papers import find_paper, paper_names
 from quire.report.tables import papers_markdown
@@ -107,10 +108,14 @@ def test_everything_is_typed_in_public():
     "path", [p for p in FILES if ">>> " in p.read_text(encoding="utf-8")], ids=module_name
 )
 def test_examples_in_docstrings(path):
-    module = importlib.import_module(module_name(path))
-    failed, tried = doctest.testmod(
-        module, extraglobs={"torch": torch}, optionflags=doctest.ELLIPSIS
-    )
+    options = {"optionflags": doctest.ELLIPSIS, "raise_on_error": True}
+    try:
+        module = importlib.import_module(module_name(path))
+        failed, tried = doctest.testmod(module, extraglobs={"torch": torch}, **options)
+    except ImportError as error:
+        skip_without_extra(error)
+    except doctest.UnexpectedException as error:
+        skip_without_extra(error.exc_info[1])
     assert tried
     assert not failed
 

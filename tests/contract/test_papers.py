@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from contract.parts import skip_without_extra
 from quire.data.catalogue import DATASETS
 from quire.data.store import status
 from quire.lab.config import Config
@@ -82,7 +83,10 @@ def test_the_cards_python_runs(name):
     blocks = re.findall(r"^```python\n(.*?)^```", card, re.M | re.S)
     assert blocks, "the card shows no use"
     for block in blocks:
-        exec(compile(block, f"{name}/README.md", "exec"), {})
+        try:
+            exec(compile(block, f"{name}/README.md", "exec"), {})
+        except ImportError as error:
+            skip_without_extra(error)
 
 
 @every_experiment

@@ -216,6 +216,7 @@ def test_batches_lower_every_loss(loss, architecture, tmp_path):
 
 
 def test_sessions_resume_bit_for_bit(tmp_path):
+    pytest.importorskip("numba")
     made = [Word2Vec(8, epochs=4, min_count=1) for _ in range(2)]
     whole, part = (m.begin(CORPUS * 20, tmp_path) for m in made)
     for step in range(len(whole)):
@@ -465,6 +466,7 @@ def test_an_empty_corpus_has_no_phrases():
 
 
 def test_nothing_warns_on_a_plain_fit():
+    pytest.importorskip("numba")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Word2Vec(8, epochs=1, min_count=1).fit(CORPUS)

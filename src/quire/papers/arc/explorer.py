@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+
+try:
+    from numba import njit, types
+except ImportError as error:
+    raise ImportError("the ARC solver needs numba: pip install 'quire[fast]'") from error
 
 from quire.papers.arc.grids import OPTIONS
 from quire.papers.arc.primitives import Kind, Primitive
