@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from report.chromium import Browser, find_browser
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -31,3 +33,14 @@ def data_root():
 def root():
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A browser without a window; the test is skipped where there is none."""
+    program = find_browser()
+    if program is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

@@ -16,9 +16,14 @@ from quire.lab.papers import find_paper, module_of, paper_names
 PACKAGES = ["quire.nn", *(module_of(name) for name in paper_names())]
 
 
+def lacks_extra(error: BaseException) -> bool:
+    """Whether `error` says which extra is missing here."""
+    return isinstance(error, ImportError) and "quire[" in str(error)
+
+
 def skip_without_extra(error: BaseException) -> None:
-    """Skip the test where `error` says which extra is missing here; raise any other."""
-    if isinstance(error, ImportError) and "quire[" in str(error):
+    """Skip the test where an extra is missing; raise any other error."""
+    if lacks_extra(error):
         pytest.skip(str(error))
     raise error
 
@@ -30,7 +35,7 @@ def public(package: str) -> list[tuple[str, Any]]:
         try:
             found.append((name, getattr(module, name)))
         except ImportError as error:
-            if "quire[" not in str(error):
+            if not lacks_extra(error):
                 raise
     return found
 

@@ -7,7 +7,6 @@ import pytest
 
 from quire.papers.arc import Attempt, Record, Task, evaluate, write_gallery
 from quire.papers.arc.gallery import CODES, PALETTE, difference_svg, svg
-from report.chromium import Browser, find_browser
 
 
 def grid(*rows):
@@ -135,16 +134,6 @@ def test_the_difference_crosses_what_differs():
     assert "M0.2" not in picture
     np.testing.assert_array_equal(painted(picture, (2, 2)), a)
     assert difference_svg(a, a[:1]) is None
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_browser()
-    if program is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
-    browser = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
 
 
 FAULTS = ("Runtime.exceptionThrown", "Log.entryAdded", "Network.loadingFailed")
