@@ -99,6 +99,9 @@ class Wiki(Shape):
     """Minibatches."""
     batch_size: PositiveInt = 8
     """Sequences a minibatch."""
+    tokens_at_once: PositiveInt | None = None
+    """Tokens whose states are in memory at a time, in whole sequences and at least one: a minibatch
+    is cut in such parts and their gradients are added up. None: the whole minibatch."""
     learning_rate: PositiveFloat = 2e-3
     """AdamW's after a warm-up of 5 % of the steps; then it falls along a cosine to a tenth."""
     articles: PositiveInt | None = None
@@ -130,7 +133,7 @@ def wiki(config: Wiki, run: Run) -> Metrics:
         rate = 0.1 + 0.45 * (1 + float(np.cos(np.pi * run.step / config.steps)))
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(rate, (run.step + 1) / warm_up)
-        loss = backward(model, batch, run)
+        loss = backward(model, batch, config, run)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         run.log(loss=loss, bits_per_byte=loss / np.log(2))
@@ -141,27 +144,38 @@ def wiki(config: Wiki, run: Run) -> Metrics:
         "first_quarter": first,
         "last_quarter": last,
         "parameters": float(sum(p.numel() for p in model.parameters())),
-        "step_seconds": step_seconds(model, batch_at(0).to(run.device), run),
+        "step_seconds": step_seconds(model, batch_at(0).to(run.device), config, run),
         "drawn_per_second": sample(model, test, config, run),
     }
 
 
-def backward(model: LanguageModel, batch: Tensor, run: Run) -> Tensor:
+def backward(model: LanguageModel, batch: Tensor, config: Wiki, run: Run) -> Tensor:
     """Cross-entropy (nats) of a minibatch (B, T + 1); leaves its gradient in the parameters."""
-    with run.precision():
-        scores = model(batch[:, :-1])
-    loss = F.cross_entropy(scores.float().flatten(0, 1), batch[:, 1:].flatten())
     model.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    return loss.detach()
+    losses = []
+    for part in batch.split(rows_at_once(config)):
+        with run.precision():
+            scores = model(part[:, :-1])
+        loss = F.cross_entropy(scores.float().flatten(0, 1), part[:, 1:].flatten())
+        loss = loss * (len(part) / len(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
 
 
-def step_seconds(model: LanguageModel, batch: Tensor, run: Run) -> float:
+def rows_at_once(config: Wiki) -> int:
+    """Sequences in memory at a time."""
+    if config.tokens_at_once is None:
+        return config.batch_size
+    return max(1, config.tokens_at_once // config.context)
+
+
+def step_seconds(model: LanguageModel, batch: Tensor, config: Wiki, run: Run) -> float:
     """Median time of a forward and backward pass, after one to warm up."""
     seconds = []
     for _ in range(6):
         began = time.perf_counter()
-        float(backward(model, batch, run))  # a number: waits for an accelerator
+        float(backward(model, batch, config, run))  # a number: waits for an accelerator
         seconds.append(time.perf_counter() - began)
     return float(np.median(seconds[1:]))
 
@@ -172,8 +186,8 @@ def score(model: LanguageModel, test: Tensor, config: Wiki, run: Run) -> tuple[f
     count = (len(test) - 1) // config.context
     whole = test[: count * config.context + 1].long()
     source, target = (x.view(count, -1) for x in (whole[:-1], whole[1:]))
-    bits = torch.zeros(config.context, dtype=torch.float64)
-    for x, y in zip(source.split(16), target.split(16), strict=True):
+    bits, rows = torch.zeros(config.context, dtype=torch.float64), rows_at_once(config)
+    for x, y in zip(source.split(rows), target.split(rows), strict=True):
         with run.precision():
             scores = model(x.to(run.device))
         nats = F.cross_entropy(scores.float().mT, y.to(run.device), reduction="none")
