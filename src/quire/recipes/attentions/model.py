@@ -19,6 +19,7 @@ from quire.nn import (
     Padding,
     Rotary,
 )
+from quire.papers.linear_transformer import generate
 
 KernelOfLayer = Callable[[int], AttentionKernel]
 """Number of the layer -> its kernel: random patterns differ from layer to layer."""
@@ -82,7 +83,6 @@ class LanguageModel(nn.Module):
         x, state = self.stack.extend(self.embedding(token), state)
         return self.output(x), state
 
-    @torch.no_grad()
     def generate(
         self, prompt: Tensor, count: int, *, generator: torch.Generator, temperature: float = 1.0
     ) -> Tensor:
@@ -92,11 +92,9 @@ class LanguageModel(nn.Module):
         """
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
-        scores, state = self.extend(prompt)
-        drawn: list[Tensor] = []
-        while len(drawn) < count:
-            chances = (scores[:, -1].float() / temperature).softmax(-1).to(generator.device)
-            drawn.append(torch.multinomial(chances, 1, generator=generator).to(prompt.device))
-            if len(drawn) < count:
-                scores, state = self.extend(drawn[-1], state)
-        return torch.cat(drawn, 1) if drawn else prompt[:, :0]
+
+        def draw(scores: Tensor) -> Tensor:
+            chances = (scores.float() / temperature).softmax(-1).to(generator.device)
+            return torch.multinomial(chances, 1, generator=generator)[:, 0].to(prompt.device)
+
+        return generate(self.extend, prompt, count, draw)[:, prompt.shape[1] :]
