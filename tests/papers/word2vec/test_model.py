@@ -205,6 +205,31 @@ def test_without_numba_pytorch_trains_and_says_so(monkeypatch):
     assert np.isfinite(made.vectors).all()
 
 
+WITHOUT_TORCH = """
+import sys, tempfile
+import quire.papers.word2vec as package
+from quire.papers.word2vec import Phrases, Word2Vec
+corpus = [["new", "york", "is", "a", "city"]] * 60
+corpus = list(Phrases(threshold=1).fit(corpus).transform(corpus))
+model = Word2Vec(4, epochs=1).fit(corpus)
+with tempfile.TemporaryDirectory() as folder:
+    model.save(f"{folder}/v.bin")
+    Word2Vec.load(f"{folder}/v.bin").most_similar("city")
+print([name for name in ("torch", "scipy.stats") if name in sys.modules])
+print(set(package.__all__) <= set(dir(package)), package.NegativeSampling.__name__)
+print("torch" in sys.modules, hasattr(package, "Nothing"))
+"""
+
+
+def test_the_compiled_path_imports_no_torch():
+    pytest.importorskip("numba")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, timeout=120
+    )
+    expected = ["[]", "True NegativeSampling", "True False"]
+    assert done.stdout.splitlines() == expected, done.stderr[-500:]
+
+
 @pytest.mark.parametrize("loss", ["negative", "hierarchical", "nce", "full"])
 @pytest.mark.parametrize("architecture", ["skip-gram", "cbow"])
 def test_batches_lower_every_loss(loss, architecture, tmp_path):
@@ -215,14 +240,15 @@ def test_batches_lower_every_loss(loss, architecture, tmp_path):
     assert last < first
 
 
-def test_sessions_resume_bit_for_bit(tmp_path):
-    pytest.importorskip("numba")
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_sessions_resume_bit_for_bit(tmp_path, device):
     made = [Word2Vec(8, epochs=4, min_count=1) for _ in range(2)]
-    whole, part = (m.begin(CORPUS * 20, tmp_path) for m in made)
+    training = Training(device=device)
+    whole, part = (m.begin(CORPUS * 20, tmp_path, training=training) for m in made)
     for step in range(len(whole)):
         whole.step(step)
     part.step(0), part.step(1)
-    again = made[1].begin(CORPUS * 20, tmp_path)
+    again = made[1].begin(CORPUS * 20, tmp_path, training=training)
     again.load_state_dict(part.state_dict())
     for step in range(2, len(again)):
         again.step(step)

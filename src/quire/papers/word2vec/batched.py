@@ -41,6 +41,7 @@ class Batched:
 
     Called with (rows, schedule, seed) it trains on a piece and gives (summed loss, pairs). `pull`
     brings the vectors back into the arrays that it was made from; `push` takes them from there.
+    On the CPU it works on those arrays themselves.
     """
 
     def __init__(self, tables: Tables, form: Form, device: torch.device | str) -> None:
@@ -61,7 +62,7 @@ class Batched:
     def push(self) -> None:
         """Vectors to the device."""
         self.input, self.output = (
-            self._tensor(table).clone() for table in (self.tables.input, self.tables.output)
+            self._tensor(table) for table in (self.tables.input, self.tables.output)
         )
 
     def pull(self) -> None:

@@ -25,8 +25,8 @@ Corpus = str | os.PathLike[str] | Iterable[Sequence[str]]
 END = "</s>"
 """The word that ends a sentence, as in the authors' code; a corpus may also spell it out."""
 
-BLOCK = 1 << 20
-"""Characters (or, of lists, words) that are taken in together."""
+BLOCK = 1 << 18
+"""Bytes of text, or rows, that are taken in together."""
 
 
 def blocks(corpus: Corpus) -> Iterator[list[str]]:
@@ -94,7 +94,8 @@ class Tokens:
         self.size = size
 
     def piece(self, begin: int, end: int) -> NDArray[np.int32]:
-        """Rows begin..end."""
+        """Rows begin..end, or to the last one."""
+        end = min(end, self.size)
         if isinstance(self.rows, Path):
             # A map for a piece alone: address space stays flat, too.
             return np.memmap(
@@ -109,7 +110,7 @@ class Tokens:
         """
         found, begin, before = [], 0, 0
         while begin < self.size:
-            rows = self.piece(begin, min(self.size, begin + size + 1000))
+            rows = self.piece(begin, begin + size + 1000)
             ends = np.flatnonzero(rows[size:] < 0)
             end = begin + min(len(rows), size + int(ends[0]) + 1 if len(ends) else size)
             found.append((begin, end, before))
@@ -134,29 +135,28 @@ def read_corpus(
     index[END]
     for word in (*known.words, *known.rare):
         index[word]
-    seen = np.zeros(len(index), dtype=np.int64)
-    seen[1:] = [*known.counts.tolist(), *known.rare.values()]
     raw = folder / "raw.int32"
-    words = 0
     with raw.open("wb") as file:
         for block in blocks(corpus):
             try:
                 rows = np.fromiter(map(index.__getitem__, block), np.int32, len(block))
             except TypeError:
                 raise ValueError("a sentence must be a list of words of type str") from None
-            found = np.bincount(rows, minlength=len(index))
-            found[: len(seen)] += seen
-            seen = found
-            words += len(rows) - int((rows == 0).sum())
             rows.tofile(file)
-    if not words:
+    tokens = Tokens(raw)
+    pieces = range(0, tokens.size, BLOCK)
+    seen = np.zeros(len(index), dtype=np.int64)
+    for begin in pieces:
+        seen += np.bincount(tokens.piece(begin, begin + BLOCK), minlength=len(index))
+    if seen[0] == tokens.size:
         raise ValueError("the corpus is empty: it holds no words")
+    earlier = [0, *known.counts.tolist(), *known.rare.values()]
+    seen[: len(earlier)] += earlier
     vocabulary, lookup = _choose(list(index), seen, min_count, len(known))
     path = folder / "rows.int32"
     with path.open("wb") as file:
-        tokens = Tokens(raw)
-        for begin in range(0, tokens.size, BLOCK):
-            rows = lookup[tokens.piece(begin, min(tokens.size, begin + BLOCK))]
+        for begin in pieces:
+            rows = lookup[tokens.piece(begin, begin + BLOCK)]
             rows[rows != DROPPED].tofile(file)
     raw.unlink()
     return vocabulary, Tokens(path)

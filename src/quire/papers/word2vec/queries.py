@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-import scipy.stats
 from numpy.typing import NDArray
 
 from quire.papers.word2vec.vocabulary import Vocabulary
@@ -160,6 +159,8 @@ def similarity(
 
     pairs: as `quire.data.word_similarity` gives them. fold_case as in `analogies`.
     """
+    from scipy.stats import spearmanr  # takes half a second and 75 MB to import
+
     index: dict[str, int] = {}
     for row, word in enumerate(embedding.vocabulary.words):
         index.setdefault(word.upper() if fold_case else word, row)
@@ -171,4 +172,4 @@ def similarity(
     first, second, score = (np.array(column) for column in zip(*known, strict=True))
     table = embedding.vectors
     cosine = (unit(table[first]) * unit(table[second])).sum(1)
-    return Similarity(float(scipy.stats.spearmanr(cosine, score).statistic), coverage)
+    return Similarity(float(spearmanr(cosine, score).statistic), coverage)

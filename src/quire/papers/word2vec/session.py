@@ -7,13 +7,11 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from quire.papers.word2vec.batched import Batched
 from quire.papers.word2vec.corpus import Tokens
 from quire.papers.word2vec.huffman import HuffmanTree, huffman
 from quire.papers.word2vec.reference import Form, Schedule, Tables, sigmoid_table
@@ -24,6 +22,9 @@ from quire.papers.word2vec.vocabulary import (
     keep_probability,
     noise_distribution,
 )
+
+if TYPE_CHECKING:
+    from quire.papers.word2vec.batched import Batched
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Session:
         device = training.device
         compiled = _compiled(form) if device is None else None
         if compiled is None:
-            self.batched = Batched(tables, form, device or "cpu")
+            self.batched = _batched(tables, form, device or "cpu")
         self._compiled = compiled
         self.pieces = tokens.pieces(20_000 if compiled else 500_000)
         begin, end, before = self.pieces[-1]
@@ -191,6 +192,8 @@ class Session:
 
     def state_dict(self) -> dict[str, Any]:
         """Vectors, words read, pairs."""
+        import torch  # a second and 200 MB that training on the CPU does without
+
         self.pull()
         tables = {"input": self.tables.input, "output": self.tables.output}
         return {k: torch.from_numpy(v.copy()) for k, v in tables.items()} | {
@@ -257,3 +260,10 @@ def _compiled(form: Form) -> Callable[..., Any] | None:
         )
         return None
     return compiled(form)
+
+
+def _batched(tables: Tables, form: Form, device: str) -> "Batched":
+    """The loop in PyTorch, which is imported here and not before."""
+    from quire.papers.word2vec.batched import Batched
+
+    return Batched(tables, form, device)

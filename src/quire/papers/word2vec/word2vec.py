@@ -148,7 +148,9 @@ class Word2Vec:
             raise ValueError("hierarchical softmax needs at least two words")
         rng = np.random.default_rng((self.seed, len(known or ())))
         size = len(vocabulary)
-        vectors = (rng.random((size, self.dim), dtype=np.float32) - 0.5) / np.float32(self.dim)
+        vectors = rng.random((size, self.dim), dtype=np.float32)
+        vectors -= 0.5
+        vectors /= self.dim
         output = np.zeros((size - hierarchical, self.dim), np.float32)
         if known:
             rows = [vocabulary[word] for word in known]
@@ -176,7 +178,7 @@ class Word2Vec:
             session.run(self.threads, progress)
         finally:
             session.pull()
-        if not np.isfinite(self.vectors).all():
+        if not np.isfinite([self.vectors.min(), self.vectors.max()]).all():
             raise ValueError("the vectors are not finite: lower the learning rate")
 
     # Use
