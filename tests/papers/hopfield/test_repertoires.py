@@ -18,11 +18,13 @@ from quire.papers.hopfield import (
     implanted,
     jaccard_kernel,
     kmer_counts,
+    logistic_mil_scores,
     minmax_kernel,
     motif_scores,
     top_members,
 )
 from quire.papers.hopfield.experiments_repertoires import auc
+from quire.papers.hopfield.logistic_mil import ATCHLEY, KmerBags
 
 SIZES = torch.tensor([4, 1, 7])
 
@@ -173,13 +175,52 @@ def test_the_burden_test_finds_the_motif():
     rng = np.random.default_rng(0)
     train, test = (implanted(60, 40, rate=0.1, rng=rng) for _ in range(2))
     scores = burden_scores(kmer_counts(train), train.label, kmer_counts(test), selected=1)
-    assert auc(test.label, scores) == 100
+    assert scores[test.label == 1].min() > scores[test.label == 0].max()
 
 
-def test_the_area_under_the_curve_by_pairs():
+def test_atchleys_factors_are_in_the_order_of_the_letters():
+    order = ["".join(AMINO_ACIDS[row] for row in ATCHLEY[:, f].argsort()) for f in range(5)]
+    assert (order[0][:5], order[0][-4:]) == ("CVILF", "DERK")  # hydrophobic, charged
+    assert (order[2][0], order[2][-1]) == ("S", "Y")  # volume as published
+    assert (order[4][0], order[4][-1]) == ("D", "R")  # charge
+    assert ATCHLEY[AMINO_ACIDS.index("W")].tolist() == [-0.595, 0.009, 0.672, -2.128, -0.184]
+
+
+def test_logistic_mil_scores_the_highest_kmer():
+    made = implanted(4, 5, rate=0.5, motif=(1, 2), length=6, rng=np.random.default_rng(0))
+    made.codes[7, 3:] = 20
+    counts = kmer_counts(made, 2)
+    train = kmer_counts(made._replace(codes=made.codes[::-1]), 2)
+    scale = KmerBags(train)
+    weight = torch.randn(3, 12, generator=torch.Generator().manual_seed(0))
+    found = KmerBags(counts, scale).highest(weight)
+    factors = (ATCHLEY - ATCHLEY.mean(0)) / ATCHLEY.std(0)
+    dense = train.toarray()
+    shares = np.log(dense / dense.sum(1, keepdims=True), where=dense > 0, out=np.zeros_like(dense))
+    mean, std = shares[dense > 0].mean(), shares[dense > 0].std()
+    for start, (bag, row) in itertools.product(range(3), enumerate(counts.toarray())):
+        w = weight[start].numpy()
+        scores = [
+            np.r_[factors[kmer // 20], factors[kmer % 20]] @ w[:10]
+            + (np.log(row[kmer] / row.sum()) - mean) / std * w[10]
+            + w[11]
+            for kmer in np.flatnonzero(row)
+        ]
+        assert float(found[start, bag]) == pytest.approx(max(scores), abs=1e-4)
+
+
+def test_logistic_mil_finds_a_motif_and_repeats():
+    pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
-    label, score = rng.integers(2, size=30), rng.integers(5, size=30).astype(float)
-    pairs = [
-        (a > b) + 0.5 * (a == b) for a, b in itertools.product(score[label == 1], score[label == 0])
-    ]
-    assert auc(label, score) == pytest.approx(100 * np.mean(pairs))
+    train, test = (implanted(100, 10, rate=0.2, motif=(8, 3), length=6, rng=rng) for _ in range(2))
+    counts = kmer_counts(train, 2), train.label, kmer_counts(test, 2)
+    scores = logistic_mil_scores(*counts, lr=0.1, steps=200, starts=3)
+    assert auc(test.label, scores) > 80
+    assert np.array_equal(scores, logistic_mil_scores(*counts, lr=0.1, steps=200, starts=3))
+
+
+def test_a_bag_without_a_kmer_is_a_clear_error():
+    made = implanted(2, 1, rate=1, motif=(1,), length=3, rng=np.random.default_rng(0))
+    made.codes[1, 1:] = 20
+    with pytest.raises(ValueError, match="bag 1 has no k-mer"):
+        KmerBags(kmer_counts(made, 2))

@@ -40,6 +40,7 @@ from quire.papers.hopfield.layers import (
     HopfieldPooling,
     Input,
 )
+from quire.papers.hopfield.logistic_mil import logistic_mil_scores
 from quire.papers.hopfield.memories import (
     DenseMemory,
     HebbianMemory,
@@ -100,6 +101,7 @@ __all__ = [
     "implanted",
     "jaccard_kernel",
     "kmer_counts",
+    "logistic_mil_scores",
     "median_needed",
     "minmax_kernel",
     "motif_scores",
