@@ -19,7 +19,7 @@ from quire.nn.decoding import Cache, KeyValueCache
 from quire.nn.masks import Causal, Mask, Padding, conjuncts
 from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Attention weights that are in memory at a time."""
 
 
@@ -181,45 +181,41 @@ def _row(pattern: BigBirdPattern, row: int, heads: int) -> tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class _From(Mask):
-    """A mask for the queries from position `start` on."""
+class _At(Mask):
+    """A mask for some of the queries: query i stands at position `positions[i]`."""
 
     mask: Mask
-    start: int
+    positions: Tensor
 
     def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return self.mask.allows(batch, head, query + self.start, key)
+        return self.mask.allows(batch, head, self.positions[query], key)
 
 
 def gathered_bigbird(
     q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
 ) -> Tensor:
     """`bigbird_attention` by gathering blocks; works on any device."""
-    heads, length = q.shape[1:3]
-    b, count = pattern.block, pattern.blocks(length)
-    rows = _rows(pattern, length, heads)
-    begin, end = rows.first * b, (rows.first + rows.blocks.shape[1]) * b
-    short = count * b - length
-    keys, values = (pad(t, (0, 0, 0, short)).unflatten(2, (count, b)) for t in (k, v))
-    middle = pad(q[:, :, begin:end], (0, 0, 0, max(0, end - length))).unflatten(2, (-1, b))
-    job = _Job(rows, length, mask, pattern.causal)
-    parts = [_Gathered.apply(middle, keys, values, job).flatten(2, 3)[:, :, : length - begin]]
-    for start, stop in ((0, begin), (end, length)):  # global rows
-        if start < stop:
-            where = None if mask is None else _From(mask, start)
-            parts.append(softmax_attention(q[:, :, start:stop], k, v, where))
-    if len(parts) == 1:
-        return parts[0]
-    if begin:
-        parts[:2] = parts[1::-1]
-    return torch.cat(parts, 2)
+    length = q.shape[2]
+    rows = _rows(pattern, length, q.shape[1])
+    begin = rows.first * pattern.block
+    end = min(length, begin + rows.blocks.shape[1] * pattern.block)
+    first, middle, last = q.split((begin, end - begin, length - end), 2)
+    job = _Job(rows, pattern.block, mask, pattern.causal)
+    out = _Gathered.apply(middle, k, v, job)
+    if end - begin == length:
+        return out
+    if mask is not None:
+        position = torch.arange(length, device=q.device)
+        mask = _At(mask, torch.cat((position[:begin], position[end:])))
+    ends = softmax_attention(torch.cat((first, last), 2), k, v, mask)
+    return torch.cat((ends[:, :, :begin], out, ends[:, :, begin:]), 2)
 
 
 class _Job(NamedTuple):
     """What `_Gathered` needs besides tensors with gradients."""
 
     rows: Rows
-    length: int
+    block: int
     mask: Mask | None
     causal: bool
 
@@ -234,7 +230,8 @@ class _Chunk(NamedTuple):
 
 
 class _Gathered(torch.autograd.Function):
-    """Softmax attention of blocks of queries (B, H, R, b, K) to the blocks of keys of their rows.
+    """Softmax attention of queries (B, H, R b, K), the last block of which may be partial, to the
+    blocks of keys of their rows, from k (B, H, N, K) and v (B, H, N, V).
 
     Nothing of size R b L b is kept: chunk by chunk the weights are computed, and computed again in
     the backward pass.
@@ -242,16 +239,15 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, job: _Job) -> Tensor:
-        flat = [t.reshape(-1, *t.shape[-2:]) for t in (q, k, v)]
-        out = flat[2].new_empty(*flat[0].shape[:2], v.shape[-1])
-        for chunk in _chunks(q.shape[:4], k.shape[2], job, q.device):
-            queries = flat[0][chunk.queries] * q.shape[-1] ** -0.5
-            keys, values = (_take(t, chunk.keys) for t in flat[1:])
+        blocks = [_blocks(t, job.block) for t in (q, k, v)]
+        out = blocks[2].new_empty(*blocks[0].shape[:2], v.shape[-1])
+        for chunk in _chunks(q.shape[:2], k.shape[2], job, q.device):
+            queries = blocks[0][chunk.queries] * q.shape[-1] ** -0.5
+            keys, values = (_take(t, chunk.keys) for t in blocks[1:])
             out[chunk.queries] = _weights(queries, keys, chunk.allowed) @ values
-        ctx.save_for_backward(*flat, out)
-        ctx.job = job
-        ctx.shapes = tuple(t.shape for t in (q, k, v))
-        return out.view(*q.shape[:-1], v.shape[-1])
+        ctx.save_for_backward(*blocks, out)
+        ctx.job, ctx.shapes = job, tuple(t.shape for t in (q, k, v))
+        return _tokens(out, (*q.shape[:-1], v.shape[-1]))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -259,8 +255,8 @@ class _Gathered(torch.autograd.Function):
         q, k, v, out = ctx.saved_tensors
         grads = [torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)]
         scale = q.shape[-1] ** -0.5
-        grad = grad.reshape(out.shape)
-        for chunk in _chunks(ctx.shapes[0][:4], ctx.shapes[1][2], ctx.job, q.device):
+        grad = _blocks(grad, ctx.job.block)
+        for chunk in _chunks(ctx.shapes[0][:2], ctx.shapes[1][2], ctx.job, q.device):
             queries, g = q[chunk.queries] * scale, grad[chunk.queries]
             keys, values = _take(k, chunk.keys), _take(v, chunk.keys)
             weights = _weights(queries, keys, chunk.allowed)
@@ -270,8 +266,20 @@ class _Gathered(torch.autograd.Function):
             change = change.mul_(weights)
             grads[0][chunk.queries] = (change @ keys).mul_(scale)
             grads[1].index_add_(0, into, (change.mT @ queries).view(-1, *k.shape[1:]))
-        dq, dk, dv = (g.view(shape) for g, shape in zip(grads, ctx.shapes, strict=True))
+        dq, dk, dv = (_tokens(g, shape) for g, shape in zip(grads, ctx.shapes, strict=True))
         return dq, dk, dv, None
+
+
+def _blocks(tokens: Tensor, b: int) -> Tensor:
+    """(B, H, N, K) -> (B H ceil(N / b), b, K), zeros at the end of a partial block."""
+    short = -tokens.shape[2] % b
+    tokens = pad(tokens, (0, 0, 0, short)) if short else tokens
+    return tokens.reshape(-1, b, tokens.shape[-1])
+
+
+def _tokens(blocks: Tensor, shape: Sequence[int]) -> Tensor:
+    """`_blocks` undone: (B, H, N, K), of the given shape."""
+    return blocks.view(*shape[:2], -1, shape[-1])[:, :, : shape[2]]
 
 
 def _take(blocks: Tensor, index: Tensor) -> Tensor:
@@ -291,34 +299,32 @@ def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
     return weights
 
 
-def _chunks(shape: Sequence[int], blocks: int, job: _Job, device: torch.device) -> Iterator[_Chunk]:
-    """All blocks of queries (B, H, R, b), `CHUNK` weights at a time; `blocks` are those of keys."""
-    batch, heads, count, b = shape
-    index, valid = job.rows.blocks.to(device), job.rows.valid.to(device)
-    wide = index.shape[-1] * b
-    all_valid = bool(job.rows.valid.all()) and job.length == blocks * b
-    plain = all_valid and job.mask is None and not job.causal
-    size = max(1, CHUNK // (b * wide))
+def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) -> Iterator[_Chunk]:
+    """The blocks of queries of all lanes (B, H), `CHUNK` weights at a time; N keys each."""
+    (batch, heads), b = lanes, job.block
+    index, valid = (t.repeat(batch, 1, 1).flatten(0, 1).to(device) for t in job.rows[1:])
+    count, blocks = job.rows.blocks.shape[1], -(-length // b)
+    number = torch.arange(len(index), device=device)
+    keys = (number // count * blocks)[:, None] + index
+    plain = length == blocks * b and job.mask is None and not job.causal
+    full = [plain and every for every in valid.all(-1).tolist()]
     inner = torch.arange(b, device=device)
-    for begin in range(0, batch * heads * count, size):
-        end = min(begin + size, batch * heads * count)
-        number = torch.arange(begin, end, device=device)
-        lane, row = number // count, number % count
-        head = lane % heads
-        mine = index[head, row]
+    size = max(1, CHUNK // (b * b * index.shape[-1]))
+    for begin in range(0, len(index), size):
+        some = slice(begin, begin + size)
         allowed = None
-        if not plain:
-            key = (mine[..., None] * b + inner).flatten(1)[:, None]
-            allowed = valid[head, row].repeat_interleave(b, 1)[:, None] & (key < job.length)
-            key = key.clamp(max=job.length - 1)
-            query = ((row + job.rows.first)[:, None] * b + inner)[..., None]
-            query = query.clamp(max=job.length - 1)
+        if not all(full[some]):
+            key = (index[some, :, None] * b + inner).flatten(1)[:, None]
+            allowed = valid[some].repeat_interleave(b, 1)[:, None] & (key < length)
+            key = key.clamp(max=length - 1)
+            lane, row = number[some] // count, number[some] % count
+            query = ((row + job.rows.first)[:, None] * b + inner)[..., None].clamp(max=length - 1)
             if job.causal:
                 allowed = allowed & (key <= query)
             if job.mask is not None:
-                each = (lane // heads)[:, None, None], head[:, None, None]
+                each = (lane // heads)[:, None, None], (lane % heads)[:, None, None]
                 allowed = allowed & job.mask.allows(*each, query, key)
-        yield _Chunk(slice(begin, end), lane[:, None] * blocks + mine, allowed)
+        yield _Chunk(some, keys[some], allowed)
 
 
 def flex_bigbird(
