@@ -105,6 +105,12 @@ def test_a_budget_of_nodes_is_kept_and_gives_the_same_answers():
     assert runs[0] == runs[1]
 
 
+def test_a_short_program_that_fits_ends_the_search():
+    run = solver(depth=3)
+    assert right(run.solve(planted(chain(("rigid", 6))))[0], planted(chain(("rigid", 6))))
+    assert run.statistics["depth"] == 1 and run.statistics["states"] < 4000
+
+
 def test_a_budget_of_seconds_is_kept():
     rng = np.random.default_rng(0)
     noise = [Pair(*(rng.integers(0, 10, (2, 9, 9)).astype(np.int8))) for _ in range(4)]
@@ -171,6 +177,9 @@ def test_equal_hashes_are_equal_states():
     task = planted(lambda grid: grid.T, seed=3)
     kept = search_of(task)
     kept.grow(last=False, stop=lambda: False)
+    tables = len(kept.space.table), len(kept.space.seen)
+    kept._make_room(1 << 15)  # what was seen stays so in larger tables
+    assert (len(kept.space.table), len(kept.space.seen)) == (4 * tables[0], 4 * tables[1])
     kept.grow(last=False, stop=lambda: False)
     contents = [content(kept, s) for s in range(kept.found(STATES))]
     assert len(set(contents)) == len(contents) > 500  # no state twice: equal ones are dropped

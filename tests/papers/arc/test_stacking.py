@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("numba")
 
+from numba import njit
+
 from quire.papers.arc import stacking
 from quire.papers.arc.harvest import pack
 
@@ -89,15 +91,21 @@ def test_rule_of_gain_for_cost_prefers_cheap_pieces():
 
 def test_popcount():
     words = np.random.default_rng(2).integers(0, 2**63, 100, dtype=np.uint64)
-    assert [int(stacking.bits_set(w)) for w in words] == [int(w).bit_count() for w in words]
+    count = njit(lambda words: [stacking.bits_set(word) for word in words])
+    assert count(words) == [int(w).bit_count() for w in words]
 
 
 def rules(columns, goal, width, *, tests=0, root=False):
-    demos = columns.shape[1] - tests
+    # Cells lie in any order, and some belong to no grid.
+    cells = columns.shape[1]
+    places = np.random.default_rng(4).permutation(cells + 3)[:cells]
+    scattered = np.full((len(columns), cells + 3), 7, np.int8)
+    scattered[:, places] = columns
+    order = np.random.default_rng(5).permutation(cells - tests)
     found, value = np.zeros((4, 4), np.int64), np.zeros(4)
     total = stacking.kernel(stacking.pixel_rules)(
-        columns, goal, demos, np.arange(len(columns), dtype=float), width, root,
-        len(columns), found, value,
+        scattered, np.concatenate([places[order], places[cells - tests :]]), goal[order],
+        np.arange(len(columns), dtype=float), width, root, len(columns), found, value,
     )  # fmt: skip
     return total, found, value
 

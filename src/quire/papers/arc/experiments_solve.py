@@ -62,6 +62,16 @@ def solve(config: Solve, run: Run) -> Metrics:
     }  # fmt: skip
 
 
+def _searched(config: Search, run: Run) -> Metrics:
+    """Search the tasks that the config names; scores, states and times."""
+    tasks = chosen_tasks(config, run)
+    log = open_log(config, run, tasks)
+    search(config, run, tasks, log)
+    evaluation, metrics = scores(tasks, log, config.attempts)
+    run.note(str(evaluation))
+    return metrics | spent(log.records.values())
+
+
 class Budgets(Search):
     """How the scores grow with time; the held-back quarter is left out."""
 
@@ -71,12 +81,7 @@ class Budgets(Search):
 
 def budgets(config: Budgets, run: Run) -> Metrics:
     """The scores at one budget a task."""
-    tasks = chosen_tasks(config, run)
-    log = open_log(config, run, tasks)
-    search(config, run, tasks, log)
-    evaluation, metrics = scores(tasks, log, config.attempts)
-    run.note(str(evaluation))
-    return metrics | spent(log.records.values())
+    return _searched(config, run)
 
 
 class Ablations(Search):
@@ -92,12 +97,7 @@ class Ablations(Search):
 
 def ablations(config: Ablations, run: Run) -> Metrics:
     """The scores of one arm at a budget of joint states."""
-    tasks = chosen_tasks(config, run)
-    log = open_log(config, run, tasks)
-    search(config, run, tasks, log)
-    evaluation, metrics = scores(tasks, log, config.attempts)
-    run.note(str(evaluation))
-    return metrics | spent(log.records.values())
+    return _searched(config, run)
 
 
 class Sizes(Config):

@@ -1,5 +1,6 @@
 """Breadth-first search over joint states, the cheapest chains of each depth first."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,24 +15,24 @@ except ImportError as error:
 from quire.papers.arc.grids import OPTIONS
 from quire.papers.arc.primitives import Kind, Primitive
 from quire.papers.arc.search import (
+    DRAWN,
     FULL,
-    IMAGES,
+    NEW,
     STATES,
     TRIED,
     Space,
-    addresses,
-    assess,
-    digest,
+    address,
     examples_of,
     expand_all,
-    insert,
+    start,
 )
 from quire.papers.arc.tasks import Grid
+from quire.papers.arc.words import again
 
 CHUNK = 16
 """Parents that are expanded by every primitive before the clock is looked at again."""
-CELLS, STATES_ROOM, TABLE, COLUMNS, PIECE_ROOM = 1 << 27, 1 << 20, 1 << 21, 2048, 12_000
-"""Room for cells, states, hashes, rasters kept as columns, pieces."""
+CELLS, STATES_ROOM, TABLE, COLUMNS, PIECE_ROOM = 1 << 27, 1 << 20, 1 << 15, 2048, 12_001
+"""Room for cells, states, hashes at first, rasters kept as columns, pieces."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,20 @@ class Instance:
 
     primitive: Primitive
     arg: int
+
+
+@functools.lru_cache(maxsize=16)
+def instances_of(
+    primitives: tuple[Primitive, ...], used: frozenset[int], shown: frozenset[int]
+) -> tuple[tuple[Instance, ...], np.ndarray, np.ndarray]:
+    """The instances for the colours of inputs and outputs; what `expand_all` takes of them: a row
+    (address, kind, argument, number) each, and their bits."""
+    instances = tuple(Instance(p, arg) for p in primitives for arg in p.values(used, shown))
+    rows = [
+        (address(i.primitive.function), int(i.primitive.kind), i.arg, op)
+        for op, i in enumerate(instances)
+    ]
+    return instances, np.array(rows, np.int64), np.array([i.primitive.bits for i in instances])
 
 
 @dataclass(frozen=True)
@@ -53,28 +68,14 @@ class Frame:
     rule: dict[str, Any]
 
 
-def start(space: Any, dedupe: Any) -> Any:
-    """Enter and compare the inputs, state 0."""
-    starts = np.zeros(space.starts.shape[1], np.int64)
-    for e in range(len(starts)):
-        starts[e] = e
-        space.starts[0, e] = e
-    space.parent[0] = -1
-    space.op[0] = -1
-    space.count[IMAGES] = len(starts) - 1
-    space.count[STATES] = 1
-    insert(space.table, digest(space, starts, len(starts) - 1, np.int64(0)))
-    assess(space, starts, 0, 0)
-
-
 def space_type() -> Any:
     """The numba type of a `Space`."""
     i1, i4, i8, u8, f4 = types.int8, types.int32, types.int64, types.uint64, types.float32
     kinds = (
         i1[::1], u8[::1], i4[:, ::1], i4[:, ::1], i4[::1], i4[::1], f4[::1], i1[::1], u8[::1],
-        u8[::1], i4[:, ::1], i1[::1], i4[:, ::1], i8[::1], i1[::1], i1[::1], u8[::1], i1[:, ::1],
-        i4[::1],
-        u8[:, ::1], u8[:, ::1], i4[:, ::1], i4[::1], i4[::1], i4[:, ::1], i8[::1],
+        u8[::1], i4[:, ::1], u8[::1], i4[:, ::1], i8[::1], i1[::1], u8[::1], i1[::1], u8[::1],
+        u8[:, ::1], i4[::1], u8[:, ::1], u8[:, ::1], i4[:, ::1], i4[::1], i4[::1], i4[:, ::1],
+        i8[::1],
     )  # fmt: skip
     return types.NamedTuple(kinds, Space)
 
@@ -82,16 +83,20 @@ def space_type() -> Any:
 _drivers: dict[str, Any] = {}
 
 
-def drivers() -> tuple[Any, Any]:
-    """`expand_all` and `start` compiled, once in a process and kept on disk."""
+def drivers() -> dict[str, Any]:
+    """`expand_all`, `start` and `again` compiled, once in a process and kept on disk."""
     if not _drivers:
         space, integer, flag = space_type(), types.int64, types.boolean
-        signature = types.void(
-            space, integer[:, ::1], types.float64[::1], integer[::1], flag, flag, integer
-        )
-        _drivers["expand"] = njit(signature, cache=True, **OPTIONS)(expand_all)
-        _drivers["start"] = njit(types.void(space, flag), cache=True, **OPTIONS)(start)
-    return _drivers["expand"], _drivers["start"]
+        table = types.uint64[::1]
+        for function, arguments in (
+            (expand_all, (space, integer[:, ::1], types.float64[::1], integer[::1], flag, flag,
+                          integer)),
+            (start, (space, flag)),
+            (again, (table, table)),
+        ):  # fmt: skip
+            signature = types.void(*arguments)
+            _drivers[function.__name__] = njit(signature, cache=True, **OPTIONS)(function)
+    return _drivers
 
 
 class Search:
@@ -110,60 +115,63 @@ class Search:
         frame: Frame | None = None,
         dedupe: bool = True,
     ) -> None:
-        used = {int(c) for grid in inputs for c in np.unique(grid)}
-        shown = {int(c) for grid in targets for c in np.unique(grid)}
-        self.instances = [Instance(p, arg) for p in primitives for arg in p.values(used, shown)]
+        used = frozenset(np.unique(np.concatenate([grid.reshape(-1) for grid in inputs])).tolist())
+        shown = np.unique(np.concatenate([grid.reshape(-1) for grid in targets])).tolist()
+        self.instances, self.table, self.bits = instances_of(
+            tuple(primitives), used, frozenset(shown)
+        )
         self.frame, self.dedupe = frame, dedupe
         self.demonstrations = len(targets)
         self.space = self._space(inputs, targets, frame)
-        self.table = np.array(
-            [
-                (*addresses(i.primitive.function), int(i.primitive.kind), i.arg, op)
-                for op, i in enumerate(self.instances)
-            ],
-            np.int64,
-        )
-        self.bits = np.array([i.primitive.bits for i in self.instances])
+        self.ruled = self.stacked = 0
+        """Rasters and pieces of which rules and stacks were made."""
         self.queue = np.zeros(1, np.int64)
         """States whose children come next."""
         self.next, self.born = 0, 1
         self.depth = 1
-        drivers()[1](self.space, dedupe)
+        drivers()["start"](self.space, dedupe)
 
     def _space(self, inputs: Sequence[Grid], targets: Sequence[Grid], frame: Frame | None) -> Space:
         cells = np.empty(CELLS, np.int8)
-        first, rows = examples_of(inputs)
+        first, rows = examples_of([*inputs, *targets])
         cells[: len(first)] = first
         meta = np.empty((STATES_ROOM * 2, 5), np.int32)
         meta[: len(rows)] = rows
-        shapes = np.zeros((len(targets), 3), np.int32)
-        shapes[:, :2] = [grid.shape for grid in targets]
-        shapes[1:, 2] = np.cumsum(shapes[:-1, 0] * shapes[:-1, 1])
+        shapes = np.array([grid.shape for grid in targets], np.int32)
         frames = np.zeros((len(inputs), 5), np.int32)
-        total = 0
+        goal, demonstrations = np.zeros(0, np.int8), 0
         if frame is not None:
             frames[:, :4] = frame.rows
-            sizes = frames[:, 0] * frames[:, 1]
-            frames[1:, 4] = np.cumsum(sizes[:-1])
-            total = int(sizes.sum())
-        target = np.concatenate([grid.reshape(-1) for grid in targets]).astype(np.int8)
-        goal = np.full(total, -1, np.int8)
-        goal[: len(target) if frame is not None else 0] = target[: total or 0]
-        words = -(-len(target) // 64)
+            ends = np.cumsum((frames[:, 0] * frames[:, 1] + 7) // 8 * 8)
+            frames[1:, 4] = ends[:-1]
+            goal = np.full(ends[-1], -1, np.int8)
+            for begin, target in zip(frames[:, 4], targets, strict=False):
+                goal[begin : begin + target.size] = target.reshape(-1)
+            demonstrations = int(ends[len(targets) - 1]) // 8
+        mode = [frame is not None, frame is not None and frame.placed, demonstrations]
+        pieces = (PIECE_ROOM, -(-demonstrations // 8))
         room = STATES_ROOM
-        raster = np.zeros(-(-total // 8) * 8, np.int8)
+        raster = np.zeros(len(goal), np.int8)
         return Space(
             cells, cells.view(np.uint64), meta, np.empty((room, len(inputs) + 1), np.int32),
             np.zeros(room, np.int32), np.zeros(room, np.int32), np.zeros(room, np.float32),
-            np.zeros(room, np.int8), np.zeros(TABLE, np.uint64), np.zeros(TABLE // 2, np.uint64),
-            shapes, target, frames,
-            np.array([frame is not None, frame is not None and frame.placed, total], np.int64),
-            goal, raster, raster.view(np.uint64), np.empty((COLUMNS, total), np.int8),
-            np.zeros(COLUMNS, np.int32), np.empty((PIECE_ROOM, words), np.uint64),
-            np.empty((PIECE_ROOM, words), np.uint64), np.zeros((PIECE_ROOM, 2), np.int32),
-            np.zeros(64, np.int32), np.zeros(256, np.int32), np.zeros((256, 2), np.int32),
-            np.zeros(10, np.int64),
+            np.zeros(room, np.int8), np.zeros(TABLE, np.uint64), np.zeros(TABLE, np.uint64),
+            shapes, np.zeros(len(targets), np.uint64), frames, np.array(mode, np.int64),
+            goal, goal.view(np.uint64), raster, raster.view(np.uint64),
+            np.empty((COLUMNS, len(goal) // 8), np.uint64), np.zeros(COLUMNS, np.int32),
+            np.empty(pieces, np.uint64), np.empty(pieces, np.uint64),
+            np.zeros((PIECE_ROOM, 2), np.int32), np.zeros(64, np.int32), np.zeros(256, np.int32),
+            np.zeros((256, 2), np.int32), np.zeros(12, np.int64),
         )  # fmt: skip
+
+    def _make_room(self, more: int) -> None:
+        """Larger tables where `more` hashes could fill half of them."""
+        for name, used in (("table", NEW), ("seen", DRAWN)):
+            table = getattr(self.space, name)
+            if 2 * (self.found(used) + more) > len(table):
+                larger = np.zeros(4 * len(table), np.uint64)
+                drivers()["again"](table, larger)
+                self.space = self.space._replace(**{name: larger})
 
     @property
     def tried(self) -> int:
@@ -179,11 +187,14 @@ class Search:
         """
         count, limit = self.space.count, 1 << 60 if nodes is None else self.tried + nodes
         # A list that will not be worked on looks like the image that it was split from.
-        table = self.table[self.table[:, 2] != Kind.SPLIT] if last else self.table
+        table = self.table[self.table[:, 1] != Kind.SPLIT] if last else self.table
         while self.next < len(self.queue):
             chunk = np.ascontiguousarray(self.queue[self.next : self.next + CHUNK])
             self.next += CHUNK
-            drivers()[0](self.space, table, self.bits, chunk, not last, self.dedupe, limit)
+            self._make_room(len(chunk) * len(table))
+            drivers()["expand_all"](
+                self.space, table, self.bits, chunk, not last, self.dedupe, limit
+            )
             if stop() or self.tried >= limit or count[FULL]:
                 return False
         states = int(count[STATES])
@@ -201,6 +212,19 @@ class Search:
             steps.append(self.instances[self.space.op[state]])
             state = int(self.space.parent[state])
         return steps[::-1]
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """Where the cells of all examples are in a raster, demonstrations first."""
+        sizes = self.space.frame[:, 0] * self.space.frame[:, 1]
+        spots = zip(self.space.frame[:, 4], sizes, strict=True)
+        return np.concatenate([first + np.arange(size) for first, size in spots])
+
+    @functools.cached_property
+    def shown(self) -> int:
+        """Raster cells of demonstrations, without padding."""
+        sizes = self.space.frame[:, 0] * self.space.frame[:, 1]
+        return int(sizes[: self.demonstrations].sum())
 
     def found(self, what: int) -> int:
         """How many: HITS, RASTERS, PIECES, FITS, PARTIAL, DOUBLES, STATES."""

@@ -8,7 +8,9 @@ background and is transparent when images are laid over one another.
 A primitive is one function `(cells, meta, a, b, o, e, arg) -> count`: it reads the images
 `a .. b - 1`, writes its result as the images `o, o + 1, ...` and gives their number, or -1 where it
 does not apply. Row `e` of `meta` is always the example's input; `arg` is the primitive's argument.
-`image` and `place` are all that it needs:
+Compiled code gets `cells` and `meta` as pointers, whose numbers it reads and writes one by one, as
+here. Behind the last image that it places there is room for what it works with (`free`). `image`
+and `place` are all that it needs:
 
 Example:
     >>> from quire.papers.arc.grids import image, place
@@ -32,6 +34,8 @@ except ImportError as error:
     raise ImportError("the ARC solver needs numba: pip install 'quire[fast]'") from error
 
 OPTIONS: Any = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+UNWRAPPED: Any = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""For what compiled code alone calls."""
 OFF, HEIGHT, WIDTH, X, Y = range(5)
 SIDE = 30
 """The longest side of a grid."""
@@ -45,7 +49,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def part(function: F) -> F:
     """The decorator of a helper that primitives call."""
-    compiled_part: F = njit(**OPTIONS)(function)
+    compiled_part: F = njit(**UNWRAPPED)(function)
+    return compiled_part
+
+
+def inlined(function: F) -> F:
+    """The decorator of a helper that becomes a piece of its caller's code: no call is left."""
+    compiled_part: F = njit(forceinline=True, **UNWRAPPED)(function)
     return compiled_part
 
 
@@ -128,6 +138,20 @@ def box(cells: Any, first: Any, height: Any, width: Any) -> Any:
 
 
 @part
+def boxes_of(numbers: Any, first: Any, height: Any, width: Any, boxes: Any) -> Any:
+    """The `box` of the cells of each number (a colour, a label) into the rows of `boxes`."""
+    for k in range(len(boxes)):
+        boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = height, width, 0, 0
+    for r in range(height):
+        for c in range(width):
+            k = numbers[first + r * width + c]
+            boxes[k, 0] = min(boxes[k, 0], r)
+            boxes[k, 1] = min(boxes[k, 1], c)
+            boxes[k, 2] = r + 1
+            boxes[k, 3] = max(boxes[k, 3], c + 1)
+
+
+@part
 def tally(cells: Any, first: Any, size: Any, counts: Any) -> Any:
     """Cells of each colour into `counts` (10); gives the number of colours other than 0."""
     for colour in range(10):
@@ -170,51 +194,84 @@ def majority(cells: Any, first: Any, size: Any) -> Any:
 
 @part
 def label(
-    cells: Any, first: Any, height: Any, width: Any, eight: Any, rule: Any, labels: Any, stack: Any
+    cells: Any, first: Any, height: Any, width: Any, eight: Any, rule: Any, labels: Any
 ) -> Any:
     """Connected components into `labels` (1, 2, ... in reading order, 0 elsewhere); their number.
 
     `eight`: diagonal neighbours count. `rule` 0: cells of one colour; 1: cells of any colour;
     2: cells of the background.
     """
-    # A ring of cells that match nothing saves the tests for edges.
-    wide = width + 2
-    area = wide * (height + 2)
-    value = np.full(area, -1, np.int8)
-    for r in range(height):
-        for c in range(width):
-            colour = cells[first + r * width + c]
-            if rule != 0:
-                colour = 1 if (colour == 0) == (rule == 2) else 0
-            value[(r + 1) * wide + c + 1] = colour if colour != 0 else -1
-            labels[r * width + c] = 0
+    # Each cell joins its neighbours before it; `lowest` leads from a label to one that it met.
+    lowest = np.empty(height * width + 1, np.int16)
     number = 0
     for r in range(height):
         for c in range(width):
-            start = (r + 1) * wide + c + 1
-            colour = value[start]
-            if colour <= 0:
+            p = r * width + c
+            colour = cells[first + p]
+            if (colour == 0) != (rule == 2):
+                labels[p] = 0
                 continue
-            number += 1
-            value[start] = 0
-            labels[r * width + c] = number
-            stack[0] = start
-            top = 1
-            while top > 0:
-                top -= 1
-                q = np.int64(stack[top])
-                for k in range(8 if eight else 4):
-                    if k < 4:
-                        s = q + (1 if k == 0 else (-1 if k == 1 else (wide if k == 2 else -wide)))
+            own: Any = 0
+            for k in range(4 if eight else 2):
+                q = p - 1 if k == 0 else (p - width if k == 1 else p - width + 2 * k - 5)
+                if (k == 0 or r > 0) and (k & 1 == 1 or c > 0) and (k != 3 or c + 1 < width):
+                    other = np.int64(labels[q])
+                    if other == 0 or other == own or (rule == 0 and cells[first + q] != colour):
+                        continue
+                    while lowest[other] != other:
+                        other = np.int64(lowest[other])
+                    if own == 0 or own == other:
+                        own = other
                     else:
-                        s = q + (wide if k & 1 else -wide) + (1 if k & 2 else -1)
-                    if value[s] == colour:
-                        value[s] = 0
-                        row = s // wide
-                        labels[(row - 1) * width + s - row * wide - 1] = number
-                        stack[top] = s
-                        top += 1
-    return number
+                        lowest[max(own, other)] = min(own, other)
+                        own = min(own, other)
+            if own == 0:
+                number += 1
+                own = number
+                lowest[own] = own
+            labels[p] = own
+    lowest[0] = 0
+    found = 0
+    for k in range(1, number + 1):
+        if lowest[k] == k:
+            found += 1
+            lowest[k] = found
+        else:
+            lowest[k] = lowest[lowest[k]]
+    for p in range(height * width):
+        labels[p] = lowest[labels[p]]
+    return found
+
+
+@part
+def framed(cells: Any, first: Any, height: Any, width: Any, margin: Any, edge: Any, at: Any) -> Any:
+    """The cells with `margin` cells of colour `edge` on every side, written to `at`: neighbours of
+    a cell are then there without a test for the image's edge. Gives the number of cells written.
+
+    Behind the image that a primitive writes, where `place` left off (`free`), there is room."""
+    wide = width + 2 * margin
+    for p in range((height + 2 * margin) * wide):
+        cells[at + p] = edge
+    for r in range(height):
+        start = at + (r + margin) * wide + margin
+        for c in range(width):
+            cells[start + c] = cells[first + r * width + c]
+    return (height + 2 * margin) * wide
+
+
+@part
+def unframed(cells: Any, at: Any, height: Any, width: Any, margin: Any, target: Any) -> Any:
+    """`framed` undone: from `at` to `target`."""
+    for r in range(height):
+        start = at + (r + margin) * (width + 2 * margin) + margin
+        for c in range(width):
+            cells[target + r * width + c] = cells[start + c]
+
+
+@part
+def free(meta: Any, o: Any) -> Any:
+    """The first cell behind image `o`, which was placed."""
+    return np.int64(meta[o + 1, 0])
 
 
 @part

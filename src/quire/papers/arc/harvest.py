@@ -1,5 +1,6 @@
 """Candidates from a search: exact states, stacks of pieces, pixel rules, near misses."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,6 @@ from quire.papers.arc.variants import View
 
 if TYPE_CHECKING:
     from quire.papers.arc.primitives import Primitive
-    from quire.papers.arc.solver import Candidate
 
 EXACT, NEAR, RULES = 6, 3, 4
 """How many exact states, near misses and pixel rules of each width become candidates."""
@@ -20,9 +20,18 @@ WIDE = 400
 """Rasters among which rules of three columns are tried."""
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A program before it is run: its bits, and the demonstrations it should get right."""
+
+    program: Program
+    bits: float
+    fits: int
+
+
 def harvest(
     search: Search, view: View, primitives: "tuple[Primitive, ...]", *, stacking: bool
-) -> "list[Candidate]":
+) -> list[Candidate]:
     """All candidates of a search as it stands."""
     collector = Collector(search, view, primitives)
     collector.exact()
@@ -44,8 +53,6 @@ class Collector:
         return tuple((step.primitive.name, step.arg) for step in self.search.chain(state))
 
     def add(self, kind: str, states: "list[int]", bits: float, fits: int, **more: object) -> None:
-        from quire.papers.arc.solver import Candidate
-
         program = Program(
             kind, tuple(self.chain(int(s)) for s in states), round(bits, 3), self.view,
             primitives=self.primitives, **more,  # type: ignore[arg-type]
@@ -74,56 +81,42 @@ class Collector:
         frame = search.frame
         assert frame is not None
         count = search.found(RASTERS)
-        if count == 0:
+        if count == search.ruled:
             return
-        demos = len(space.target)
-        order = np.random.default_rng(0).permutation(demos)
-        columns = space.rasters[:count]
-        columns = np.ascontiguousarray(np.hstack([columns[:, order], columns[:, demos:]]))
-        goal = np.ascontiguousarray(space.goal[:demos][order])
+        search.ruled = count
+        order = np.random.default_rng(0).permutation(search.shown)
+        order = np.concatenate([search.places[order], search.places[search.shown :]])
+        columns, goal = space.rasters[:count].view(np.int8), space.goal[order[: search.shown]]
         cost = space.cost[space.drawn[:count]].astype(np.float64)
         root = bool(frame.placed and space.drawn[0] == 0)
         for width, limit in ((1, count), (2, min(count, 1000)), (3, WIDE if root else 60)):
             found = np.zeros((RULES, 4), np.int64)
             value = np.zeros(RULES)
             stacks.kernel(stacks.pixel_rules)(
-                columns, goal, demos, cost, width, root and width == 3, limit, found, value
+                columns, order, goal, cost, width, root and width == 3, limit, found, value
             )
             for m in range(RULES):
                 if value[m] > 1e8:
                     break
                 chosen = [int(k) for k in found[m, :width]]
                 bits = value[m] + frame.bits + self.view.bits + 3.0 * (width - 1)
-                table = self._table(chosen)
                 mode = int(found[m, 3])
-                table = {
-                    key: value for key, value in table.items()
-                    if value != stacks.plain_default(mode, int(key[0]), int(key[1:2] or 0))
-                }  # fmt: skip
+                table = exceptions(columns[chosen][:, order[: search.shown]], goal, mode)
                 if width == 1 and not table:
                     continue
                 states = [int(space.drawn[k]) for k in chosen]
                 self.add("rule", states, float(bits), search.demonstrations,
                          frame=frame.rule, table=table, default=mode)  # fmt: skip
 
-    def _table(self, chosen: "list[int]") -> dict[str, int]:
-        space = self.search.space
-        demos = len(space.target)
-        table = {}
-        for values in np.unique(
-            np.vstack([space.rasters[chosen, :demos], space.goal[None, :demos]]), axis=1
-        ).T:
-            table["".join(str(v) for v in values[:-1])] = int(values[-1])
-        return table
-
     def stacks(self) -> None:
         """Greedy stacks of pieces, of cheap ones first."""
         search, space, frame = self.search, self.search.space, self.search.frame
         assert frame is not None
         count = search.found(PIECES)
-        if count == 0:
+        if count == search.stacked:
             return
-        need = pack(space.target != 0, space.good.shape[1])
+        search.stacked = count
+        need = pack(space.goal[: 8 * space.mode[2]] > 0, space.good.shape[1])
         states, paints = space.piece[:count, 0], space.piece[:count, 1]
         cost = space.cost[states].astype(np.float64) + 3.0 * (paints != 0) + 2.0
         limits = sorted({float(np.quantile(cost, q)) for q in (0.05, 0.3, 1.0)} | {9.0})
@@ -143,6 +136,19 @@ class Collector:
                 self.add("stack", [int(s) for s in states[picked]], bits, search.demonstrations,
                          frame=frame.rule,
                          paints=tuple(int(p) for p in paints[picked]))  # fmt: skip
+
+
+def exceptions(columns: np.ndarray, goal: np.ndarray, mode: int) -> dict[str, int]:
+    """The entries of a rule's table, colours of its columns to the goal's, that its default does
+    not say."""
+    keys = (columns.T.astype(np.int64) * 10 ** np.arange(len(columns))).sum(1)
+    table = np.full(10 ** len(columns), -1, np.int8)
+    table[keys] = goal
+    entries = {}
+    for key in np.flatnonzero(table >= 0).tolist():
+        if table[key] != stacks.plain_default(mode, key % 10, key // 10 % 10):
+            entries[str(key).zfill(len(columns))[::-1]] = int(table[key])
+    return dict(sorted(entries.items()))
 
 
 def pack(mask: np.ndarray, words: int) -> np.ndarray:

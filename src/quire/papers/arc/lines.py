@@ -8,25 +8,15 @@ from quire.papers.arc.grids import (
     NONE,
     blank,
     copy,
+    framed,
+    free,
     image,
     label,
     most,
     part,
     place,
+    unframed,
 )
-
-
-@part
-def neighbour(cells: Any, first: Any, height: Any, width: Any, p: Any, eight: Any) -> Any:
-    """The first colour other than 0 next to cell p, or 0."""
-    row = p // width
-    column = p - row * width
-    for r in range(max(row - 1, 0), min(row + 2, height)):
-        for c in range(max(column - 1, 0), min(column + 2, width)):
-            value = cells[first + r * width + c]
-            if value != 0 and (eight or r == row or c == column):
-                return np.int64(value)
-    return np.int64(0)
 
 
 def enclosed(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any:
@@ -36,17 +26,25 @@ def enclosed(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) ->
     first, height, width, x, y = image(meta, a)
     size = height * width
     labels = np.empty(size, np.int16)
-    stack = np.empty(size, np.int16)
-    number = label(cells, first, height, width, arg & 1 == 1, 2, labels, stack)
+    number = label(cells, first, height, width, arg & 1 == 1, 2, labels)
     open_region = np.zeros(number + 1, np.bool_)
-    colour = np.zeros(number + 1, np.int64)
-    for p in range(size):
-        k = labels[p]
-        r, c = p // width, p % width
-        if r == 0 or c == 0 or r == height - 1 or c == width - 1:
-            open_region[k] = True
-        if k > 0 and colour[k] == 0:
-            colour[k] = neighbour(cells, first, height, width, p, False)
+    colour = np.zeros(number + 1, np.int8)
+    for r in range(height):
+        for c in range(width):
+            p = r * width + c
+            k = labels[p]
+            if k == 0:
+                continue
+            if r == 0 or c == 0 or r == height - 1 or c == width - 1:
+                open_region[k] = True
+            if colour[k] == 0 and r > 0:
+                colour[k] = cells[first + p - width]
+            if colour[k] == 0 and c > 0:
+                colour[k] = cells[first + p - 1]
+            if colour[k] == 0 and c + 1 < width:
+                colour[k] = cells[first + p + 1]
+            if colour[k] == 0 and r + 1 < height:
+                colour[k] = cells[first + p + width]
     target = place(meta, o, height, width, x, y)
     for p in range(size):
         k = labels[p]
@@ -63,23 +61,32 @@ def outline(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
     first, height, width, x, y = image(meta, a)
     ring = 1 if arg & 4 else 0
     rows, columns = height + 2 * ring, width + 2 * ring
-    target = blank(cells, meta, o, rows, columns, x - ring, y - ring)
+    target = place(meta, o, rows, columns, x - ring, y - ring)
     if target < 0:
         return NONE
-    for r in range(height):
-        for c in range(width):
-            own = cells[first + r * width + c]
-            if own == 0:
-                continue
-            if arg & 2:
-                cells[target + (r + ring) * columns + c + ring] = own
-            for i in range(max(r - 1, -ring), min(r + 2, height + ring)):
-                for j in range(max(c - 1, -ring), min(c + 2, width + ring)):
-                    inside = 0 <= i < height and 0 <= j < width
-                    if inside and cells[first + i * width + j] != 0:
-                        continue
-                    if arg & 1 or i == r or j == c:
-                        cells[target + (i + ring) * columns + j + ring] = own
+    start, wide = free(meta, o), columns + 2
+    size = framed(cells, first, height, width, 1 + ring, 0, start)
+    done = start + size
+    diagonal = arg & 1 == 1
+    stay = arg & 2 != 0
+    for p in range(wide + 1, size - wide - 1):
+        q = start + p
+        # The last neighbour in reading order gives the colour.
+        value = cells[q - wide - 1] if diagonal else np.int8(0)
+        value = cells[q - wide] if cells[q - wide] != 0 else value
+        corner = cells[q - wide + 1] if diagonal else np.int8(0)
+        value = corner if corner != 0 else value
+        value = cells[q - 1] if cells[q - 1] != 0 else value
+        value = cells[q + 1] if cells[q + 1] != 0 else value
+        corner = cells[q + wide - 1] if diagonal else np.int8(0)
+        value = corner if corner != 0 else value
+        value = cells[q + wide] if cells[q + wide] != 0 else value
+        corner = cells[q + wide + 1] if diagonal else np.int8(0)
+        value = corner if corner != 0 else value
+        own = cells[q]
+        kept = own if stay else np.int8(0)
+        cells[done + p] = kept if own != 0 else value
+    unframed(cells, done, rows, columns, 1, target)
     return 1
 
 
@@ -88,17 +95,26 @@ def boundary(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) ->
     diagonal neighbours count; arg & 4: other colours are not outside."""
     first, height, width, x, y = image(meta, a)
     target = place(meta, o, height, width, x, y)
-    for r in range(height):
-        for c in range(width):
-            own = cells[first + r * width + c]
-            edge = r == 0 or c == 0 or r == height - 1 or c == width - 1
-            if own != 0 and not edge:
-                for s in range(r - 1, r + 2):
-                    for t in range(c - 1, c + 2):
-                        if arg & 1 or s == r or t == c:
-                            value = cells[first + s * width + t]
-                            edge = edge or (value == 0 if arg & 4 else value != own)
-            cells[target + r * width + c] = own if edge == (arg & 2 == 0) else 0
+    start, wide = free(meta, o), width + 2
+    size = framed(cells, first, height, width, 1, 0, start)
+    done = start + size
+    if arg & 4:  # any colour is as good as another
+        for p in range(size):
+            cells[start + p] = 1 if cells[start + p] != 0 else 0
+    diagonal = arg & 1 == 1
+    inner = arg & 2 != 0
+    for p in range(wide + 1, size - wide - 1):
+        q = start + p
+        own = cells[q]
+        inside = (cells[q - wide] == own) & (cells[q + wide] == own)
+        inside = inside & (cells[q - 1] == own) & (cells[q + 1] == own)
+        corners = (cells[q - wide - 1] == own) & (cells[q - wide + 1] == own)
+        corners = corners & (cells[q + wide - 1] == own) & (cells[q + wide + 1] == own)
+        inside = inside & (corners | (not diagonal))
+        cells[done + p] = 1 if inside == inner else 0
+    unframed(cells, done, height, width, 1, target)
+    for p in range(height * width):
+        cells[target + p] = cells[first + p] if cells[target + p] != 0 else 0
     return 1
 
 
@@ -116,23 +132,32 @@ def rays(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any
     (see `step`); arg & 512: the rays alone."""
     first, height, width, _x, _y = image(meta, a)
     target = copy(cells, meta, a, o)
-    ray = np.zeros(height * width, np.int8)
+    # `held`: what a ray brings to each cell of a row, with a cell on either side for diagonals.
+    wide = width + 2
+    held = free(meta, o)
     for direction in range(8):
         if arg >> direction & 1 == 0:
             continue
         dy, dx = step(direction)
+        if dy == 0:
+            for r in range(height):
+                value = np.int8(0)
+                for k in range(width):
+                    p = r * width + (k if dx > 0 else width - 1 - k)
+                    own = cells[first + p]
+                    value = own if own != 0 else value
+                    cells[target + p] = value if own == 0 and value != 0 else cells[target + p]
+            continue
+        for p in range(2 * wide):
+            cells[held + p] = 0
         for k in range(height):
-            r = k if dy >= 0 else height - 1 - k
-            for m in range(width):
-                c = m if dx >= 0 else width - 1 - m
-                p = r * width + c
-                before = p - dy * width - dx
-                ray[p] = 0
-                if 0 <= r - dy < height and 0 <= c - dx < width:
-                    value = cells[first + before]
-                    ray[p] = value if value != 0 else ray[before]
-                    if ray[p] != 0 and cells[first + p] == 0:
-                        cells[target + p] = ray[p]
+            row = (k if dy > 0 else height - 1 - k) * width
+            now, before = held + (k & 1) * wide + 1, held + (1 - (k & 1)) * wide + 1 - dx
+            for c in range(width):
+                own, value = cells[first + row + c], cells[before + c]
+                old = cells[target + row + c]
+                cells[now + c] = own if own != 0 else value
+                cells[target + row + c] = value if (own == 0) & (value != 0) else old
     if arg & 512:
         for p in range(height * width):
             if cells[first + p] != 0:
@@ -145,32 +170,54 @@ def connect(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
     arg & 8: the connections alone; arg & 16: cells of different colours are connected too."""
     first, height, width, _x, _y = image(meta, a)
     target = copy(cells, meta, a, o)
+    size, wide = height * width, width + 2
     if arg & 8:
-        for p in range(height * width):
+        for p in range(size):
             cells[target + p] = 0
-    for r in range(height):
-        for c in range(width):
-            colour = cells[first + r * width + c]
-            if colour == 0:
-                continue
-            for direction in range(8):
-                group = 4 if direction >= 4 else (1 if direction < 2 else 2)
-                if arg & group == 0 or direction == 1 or direction == 3 or direction >= 6:
+    # For each cell the nearest colours before and after it, the row of the former, and the row
+    # that the connection drawn there came from: of several, that from the lowest is seen.
+    before = free(meta, o)
+    after, rows, drawn = before + 1024, before + 2048, before + 3072
+    for p in range(size):
+        cells[drawn + p] = -1
+    for turn in range(3):  # falling diagonals, columns, rising diagonals
+        dx = 1 - turn
+        if arg & (2 if turn == 1 else 4) == 0:
+            continue
+        for p in range((height + 2) * wide):
+            cells[before + p] = 0
+            cells[after + p] = 0
+            cells[rows + p] = 0
+        for r in range(height):
+            q = (r + 1) * wide + 1
+            for c in range(width):
+                own = cells[first + r * width + c]
+                near, row = cells[before + q + c - wide - dx], cells[rows + q + c - wide - dx]
+                cells[before + q + c] = own if own != 0 else near
+                cells[rows + q + c] = np.int8(r) if own != 0 else row
+        for k in range(height):
+            r = height - 1 - k
+            q = (r + 1) * wide + 1
+            for c in range(width):
+                p = r * width + c
+                own, far = cells[first + p], cells[after + q + c + wide + dx]
+                cells[after + q + c] = own if own != 0 else far
+                near, row = cells[before + q + c], cells[rows + q + c]
+                joined = own == 0 and near != 0 and far != 0 and (near == far or arg & 16)
+                if joined and row >= cells[drawn + p]:
+                    cells[target + p] = near
+                    cells[drawn + p] = row
+    if arg & 1:
+        for r in range(height):
+            last = np.int64(-1)
+            for c in range(width):
+                p = first + r * width + c
+                if cells[p] == 0:
                     continue
-                dy, dx = step(direction)
-                s, t = r + dy, c + dx
-                while 0 <= s < height and 0 <= t < width and cells[first + s * width + t] == 0:
-                    s += dy
-                    t += dx
-                if not (0 <= s < height and 0 <= t < width):
-                    continue
-                if cells[first + s * width + t] != colour and arg & 16 == 0:
-                    continue
-                s, t = r + dy, c + dx
-                while cells[first + s * width + t] == 0:
-                    cells[target + s * width + t] = colour
-                    s += dy
-                    t += dx
+                if last >= 0 and (cells[p] == cells[last] or arg & 16):
+                    for q in range(last + 1, p):
+                        cells[target + q - first] = cells[last]
+                last = p
     return 1
 
 
@@ -198,37 +245,37 @@ def fall(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any
     first, height, width, x, y = image(meta, a)
     size = height * width
     labels = np.empty(size, np.int16)
-    stack = np.empty(size, np.int16)
-    number = label(cells, first, height, width, True, 0 if arg & 4 else 1, labels, stack)
+    number = label(cells, first, height, width, True, 0 if arg & 4 else 1, labels)
     if number > 40:
         return NONE
-    dy, dx = step(arg & 3)
-    travel = np.zeros(number + 1, np.int64)
-    # The least travel that leaves every gap between two objects, or to the edge, closed at most.
-    for p in range(number + 1):
-        travel[p] = 100
-    for _ in range(number + 1):
-        changed = False
-        for p in range(size):
-            k = labels[p]
-            if k == 0:
+    # Object, the one in its way (0: the edge), cells between: each pair of neighbours in a line.
+    way = np.empty((size, 3), np.int8)
+    pairs = 0
+    lines, length = (height, width) if arg & 2 == 0 else (width, height)
+    for line in range(lines):
+        last, other = -1, 0
+        for k in range(length):
+            along = k if arg & 1 else length - 1 - k
+            p = line * width + along if arg & 2 == 0 else along * width + line
+            own = labels[p]
+            if own == 0:
                 continue
-            r, c = p // width + dy, p % width + dx
-            gap = 0
-            while 0 <= r < height and 0 <= c < width and labels[r * width + c] == 0:
-                r += dy
-                c += dx
-                gap += 1
-            if 0 <= r < height and 0 <= c < width:
-                other = labels[r * width + c]
-                bound = gap + travel[other] if other != k else 100
-            else:
-                bound = gap
-            if bound < travel[k]:
-                travel[k] = bound
+            if own != other:
+                way[pairs, 0], way[pairs, 1], way[pairs, 2] = own, other, k - last - 1
+                pairs += 1
+            last, other = k, own
+    # The least travel that leaves every gap between two objects, or to the edge, closed at most.
+    travel = np.full(number + 1, 100, np.int64)
+    travel[0] = 0
+    changed = True
+    while changed:
+        changed = False
+        for k in range(pairs):
+            bound = way[k, 2] + travel[way[k, 1]]
+            if bound < travel[way[k, 0]]:
+                travel[way[k, 0]] = bound
                 changed = True
-        if not changed:
-            break
+    dy, dx = step(arg & 3)
     target = blank(cells, meta, o, height, width, x, y)
     for p in range(size):
         k = labels[p]
@@ -244,8 +291,7 @@ def denoise(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
     first, height, width, x, y = image(meta, a)
     size = height * width
     labels = np.empty(size, np.int16)
-    stack = np.empty(size, np.int16)
-    number = label(cells, first, height, width, True, 0, labels, stack)
+    number = label(cells, first, height, width, True, 0, labels)
     sizes = np.zeros(number + 1, np.int64)
     for p in range(size):
         sizes[labels[p]] += 1
@@ -259,23 +305,27 @@ def denoise(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
 def vote(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any:
     """Each cell (0 all, 1 background only, 2 others only) takes the colour of at least five of its
     eight neighbours."""
-    first, height, width, _x, _y = image(meta, a)
-    target = copy(cells, meta, a, o)
-    counts = np.zeros(10, np.int64)
-    for r in range(height):
-        for c in range(width):
-            own = cells[first + r * width + c]
-            if (arg == 1 and own != 0) or (arg == 2 and own == 0):
-                continue
-            for colour in range(10):
-                counts[colour] = 0
-            for s in range(max(r - 1, 0), min(r + 2, height)):
-                for t in range(max(c - 1, 0), min(c + 2, width)):
-                    if s != r or t != c:
-                        counts[cells[first + s * width + t]] += 1
-            for colour in range(10):
-                if counts[colour] >= 5:
-                    cells[target + r * width + c] = colour
+    first, height, width, x, y = image(meta, a)
+    target = place(meta, o, height, width, x, y)
+    start, wide = free(meta, o), width + 2
+    size = framed(cells, first, height, width, 1, -1, start)
+    done = start + size
+    for p in range(wide + 1, size - wide - 1):
+        q = start + p
+        own = cells[q]
+        value = own
+        north, west, east, south = cells[q - wide], cells[q - 1], cells[q + 1], cells[q + wide]
+        above, beyond = cells[q - wide - 1], cells[q - wide + 1]
+        below, beneath = cells[q + wide - 1], cells[q + wide + 1]
+        for k in range(4):  # of five equal ones among eight, one is among any four
+            one = north if k == 0 else (west if k == 1 else (east if k == 2 else south))
+            same = np.int8(north == one) + np.int8(west == one) + np.int8(east == one)
+            same += np.int8(south == one) + np.int8(above == one) + np.int8(beyond == one)
+            same += np.int8(below == one) + np.int8(beneath == one)
+            value = one if (same >= 5) & (one >= 0) else value
+        chosen = (arg == 0) | ((arg == 1) & (own == 0)) | ((arg == 2) & (own != 0))
+        cells[done + p] = value if chosen else own
+    unframed(cells, done, height, width, 1, target)
     return 1
 
 
@@ -357,8 +407,7 @@ def attract(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
     first, height, width, x, y = image(meta, a)
     size = height * width
     labels = np.empty(size, np.int16)
-    stack = np.empty(size, np.int16)
-    number = label(cells, first, height, width, True, 0, labels, stack)
+    number = label(cells, first, height, width, True, 0, labels)
     if number < 2 or number > 60:
         return NONE
     sizes = np.zeros(number + 1, np.int64)
@@ -369,6 +418,17 @@ def attract(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
         anchor = k if sizes[k] > sizes[anchor] else anchor
     way = np.full(number + 1, -1, np.int64)
     travel = np.full(number + 1, 100, np.int64)
+    # The cells between each cell and the largest object, by direction; 100: it is not met.
+    between = np.full((4, size), 100, np.int8)
+    for direction in range(4):
+        dy, dx = step(direction)
+        ahead = dy * width + dx
+        for n in range(size):
+            p = n if ahead < 0 else size - 1 - n
+            r, c = p // width + dy, p % width + dx
+            if labels[p] != anchor and 0 <= r < height and 0 <= c < width:
+                far = between[direction, p + ahead] + 1
+                between[direction, p] = 0 if labels[p + ahead] == anchor else min(far, 100)
     colour = 0
     for p in range(size):
         k = labels[p]
@@ -377,15 +437,8 @@ def attract(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> 
         if k == 0 or k == anchor:
             continue
         for direction in range(4):
-            dy, dx = step(direction)
-            r, c = p // width + dy, p % width + dx
-            gap = 0
-            while 0 <= r < height and 0 <= c < width and labels[r * width + c] != anchor:
-                r += dy
-                c += dx
-                gap += 1
-            if 0 <= r < height and 0 <= c < width and gap < travel[k]:
-                travel[k], way[k] = gap, direction
+            if between[direction, p] < travel[k]:
+                travel[k], way[k] = between[direction, p], direction
     target = blank(cells, meta, o, height, width, x, y)
     for p in range(size):
         k = labels[p]

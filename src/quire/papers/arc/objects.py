@@ -9,6 +9,7 @@ from quire.papers.arc.grids import (
     NONE,
     blank,
     box,
+    boxes_of,
     copy,
     image,
     label,
@@ -36,20 +37,11 @@ def components(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) 
     one colour, any colour, background), not cropped (bit 3)."""
     first, height, width, x, y = image(meta, a)
     labels = np.empty(height * width, np.int16)
-    stack = np.empty(height * width, np.int16)
-    number = label(cells, first, height, width, arg & 1 == 1, arg >> 1 & 3, labels, stack)
+    number = label(cells, first, height, width, arg & 1 == 1, arg >> 1 & 3, labels)
     if number > (CROWD if arg < 8 else 12):
         return NONE
     boxes = np.empty((number + 1, 4), np.int64)
-    for k in range(number + 1):
-        boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = height, width, 0, 0
-    for r in range(height):
-        for c in range(width):
-            k = labels[r * width + c]
-            boxes[k, 0] = min(boxes[k, 0], r)
-            boxes[k, 1] = min(boxes[k, 1], c)
-            boxes[k, 2] = max(boxes[k, 2], r + 1)
-            boxes[k, 3] = max(boxes[k, 3], c + 1)
+    boxes_of(labels, 0, height, width, boxes)
     for k in range(1, number + 1):
         if arg & 8:
             boxes[k, 0], boxes[k, 1], boxes[k, 2], boxes[k, 3] = 0, 0, height, width
@@ -67,20 +59,15 @@ def components(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) 
 def split_colours(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any:
     """One image a colour, in the order of colours; cropped where arg is 1."""
     first, height, width, x, y = image(meta, a)
-    counts = np.zeros(10, np.int64)
-    tally(cells, first, height * width, counts)
+    boxes = np.empty((10, 4), np.int64)
+    boxes_of(cells, first, height, width, boxes)
     number = 0
     for colour in range(1, 10):
-        if counts[colour] == 0:
+        if boxes[colour, 2] == 0:
             continue
         top, left, bottom, right = 0, 0, height, width
         if arg == 1:
-            top, left, bottom, right = height, width, 0, 0
-            for r in range(height):
-                for c in range(width):
-                    if cells[first + r * width + c] == colour:
-                        top, bottom = min(top, r), max(bottom, r + 1)
-                        left, right = min(left, c), max(right, c + 1)
+            top, left, bottom, right = boxes[colour]
         columns = right - left
         target = place(meta, o + number, bottom - top, columns, x + left, y + top)
         for r in range(top, bottom):
@@ -96,25 +83,28 @@ def split_colours(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: An
 def separators(cells: Any, first: Any, height: Any, width: Any, rows: Any, columns: Any) -> Any:
     """Mark full lines of one colour (not 0) in `rows` and `columns`; gives their colour, or 0: the
     lowest that makes a line and leaves some cells between lines."""
+    kinds = np.zeros(10, np.bool_)
+    lines = np.zeros(60, np.int8)  # the colour of each full row, then of each full column
+    for k in range(height + width):
+        start = first + (k * width if k < height else k - height)
+        pace, length = (1, width) if k < height else (width, height)
+        value = cells[start]
+        p = 1
+        while p < length and cells[start + p * pace] == value:
+            p += 1
+        lines[k] = value if p == length else 0
+        kinds[lines[k]] = True
     for colour in range(1, 10):
-        found, left = 0, 0
+        if not kinds[colour]:
+            continue
+        across, left = 0, 0
         for r in range(height):
-            full = True
-            for c in range(width):
-                full = full and cells[first + r * width + c] == colour
-            rows[r] = full
-            found += full
-            left += not full
-        across = left
-        left = 0
+            rows[r] = lines[r] == colour
+            across += not rows[r]
         for c in range(width):
-            full = True
-            for r in range(height):
-                full = full and cells[first + r * width + c] == colour
-            columns[c] = full
-            found += full
-            left += not full
-        if found > 0 and across > 0 and left > 0:
+            columns[c] = lines[height + c] == colour
+            left += not columns[c]
+        if across > 0 and left > 0:
             return colour
     return 0
 
@@ -206,8 +196,7 @@ def symmetries(cells: Any, first: Any, height: Any, width: Any) -> Any:
 def count_holes(cells: Any, first: Any, height: Any, width: Any) -> Any:
     """Regions of background (4-connected) that do not touch the image's edge."""
     labels = np.empty(height * width, np.int16)
-    stack = np.empty(height * width, np.int16)
-    number = label(cells, first, height, width, False, 2, labels, stack)
+    number = label(cells, first, height, width, False, 2, labels)
     open_region = np.zeros(number + 1, np.bool_)
     for r in range(height):
         for c in range(width):
@@ -222,8 +211,7 @@ def count_holes(cells: Any, first: Any, height: Any, width: Any) -> Any:
 @part
 def count_parts(cells: Any, first: Any, height: Any, width: Any) -> Any:
     """8-connected components of one colour."""
-    room = np.empty((2, height * width), np.int16)
-    return label(cells, first, height, width, True, 0, room[0], room[1])
+    return label(cells, first, height, width, True, 0, np.empty(height * width, np.int16))
 
 
 @part

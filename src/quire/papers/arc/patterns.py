@@ -4,7 +4,22 @@ from typing import Any
 
 import numpy as np
 
-from quire.papers.arc.grids import NONE, blank, copy, image, label, least, most, part, place, tally
+from quire.papers.arc.grids import (
+    NONE,
+    blank,
+    boxes_of,
+    copy,
+    framed,
+    free,
+    image,
+    label,
+    least,
+    most,
+    part,
+    place,
+    tally,
+    unframed,
+)
 from quire.papers.arc.objects import separators
 
 
@@ -155,22 +170,25 @@ def rectangles(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) 
     first, height, width, x, y = image(meta, a)
     target = blank(cells, meta, o, height, width, x, y)
     if arg >= 2:
+        # The empty cells from each cell on to the right, behind the result.
+        run = free(meta, o)
+        for r in range(height):
+            length = 0
+            for c in range(width):
+                p = r * width + width - 1 - c
+                length = length + 1 if cells[first + p] == 0 else 0
+                cells[run + p] = length
         best = 4
         for phase in range(2):
             for r in range(height):
                 for c in range(width):
-                    wide = width - c
+                    wide: Any = np.int64(cells[run + r * width + c])
                     for s in range(r, height):
-                        run = 0
-                        while run < wide and cells[first + s * width + c + run] == 0:
-                            run += 1
-                        wide = run
-                        if wide == 0:
-                            break
+                        wide = min(wide, np.int64(cells[run + s * width + c]))
                         tall = s - r + 1
-                        across = tall if arg == 3 and wide >= tall else wide
-                        if arg == 3 and wide < tall:
+                        if wide == 0 or (arg == 3 and wide < tall):
                             break
+                        across = tall if arg == 3 else wide
                         if phase == 0:
                             best = max(best, tall * across)
                         elif tall * across == best:
@@ -178,25 +196,19 @@ def rectangles(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) 
                                 for q in range(across):
                                     cells[target + (r + p) * width + c + q] = 1
         return 1
-    boxes = np.empty((10, 5), np.int64)
-    for colour in range(10):
-        boxes[colour, 0], boxes[colour, 1], boxes[colour, 2] = height, width, 0
-        boxes[colour, 3], boxes[colour, 4] = 0, 0
-    for r in range(height):
-        for c in range(width):
-            k = cells[first + r * width + c]
-            boxes[k, 0], boxes[k, 1] = min(boxes[k, 0], r), min(boxes[k, 1], c)
-            boxes[k, 2], boxes[k, 3] = max(boxes[k, 2], r + 1), max(boxes[k, 3], c + 1)
+    boxes = np.empty((10, 4), np.int64)
+    boxes_of(cells, first, height, width, boxes)
+    done = np.zeros(10, np.bool_)
     for _ in range(9):
         best, area = 0, 0
         for k in range(1, 10):
-            if boxes[k, 4] == 0 and boxes[k, 2] > 0:
+            if not done[k] and boxes[k, 2] > 0:
                 own = (boxes[k, 2] - boxes[k, 0]) * (boxes[k, 3] - boxes[k, 1])
                 if own > area:
                     best, area = k, own
         if best == 0:
             break
-        boxes[best, 4] = 1
+        done[best] = True
         for r in range(boxes[best, 0], boxes[best, 2]):
             for c in range(boxes[best, 1], boxes[best, 3]):
                 edge = r == boxes[best, 0] or r == boxes[best, 2] - 1
@@ -248,31 +260,36 @@ def surroundings(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any
     """A number about each cell's surroundings, as a colour: see SURROUNDINGS."""
     first, height, width, x, y = image(meta, a)
     target = place(meta, o, height, width, x, y)
-    rows, columns = np.zeros(height, np.int64), np.zeros(width, np.int64)
-    numbers = np.zeros(height * width, np.int64)
-    for r in range(height):
-        for c in range(width):
-            own = cells[first + r * width + c]
-            if own == 0:
-                continue
-            rows[r] += 1
-            columns[c] += 1
-            if arg > 2:
-                continue
-            for s in range(max(r - 1, 0), min(r + 2, height)):
-                for t in range(max(c - 1, 0), min(c + 2, width)):
-                    if s == r and t == c:
-                        continue
-                    equal = arg == 2 and cells[first + s * width + t] == own
-                    if arg == 0 or equal or (arg == 1 and (s == r or t == c)):
-                        numbers[s * width + t] += 1
-    for r in range(height):
-        for c in range(width):
-            value = numbers[r * width + c]
-            if arg > 2:
+    if arg > 2:
+        rows, columns = np.zeros(height, np.int64), np.zeros(width, np.int64)
+        for r in range(height):
+            for c in range(width):
+                filled = cells[first + r * width + c] != 0
+                rows[r] += filled
+                columns[c] += filled
+        for r in range(height):
+            for c in range(width):
                 value = rows[r] if arg & 1 else columns[c]
                 value = (1 if value == 0 else 0) if arg > 4 else value
-            cells[target + r * width + c] = 1 + min(value, 8)
+                cells[target + r * width + c] = 1 + min(value, 8)
+        return 1
+    start, wide = free(meta, o), width + 2
+    size = framed(cells, first, height, width, 1, 0, start)
+    done = start + size
+    for p in range(wide + 1, size - wide - 1):
+        q = start + p
+        own = cells[q]
+        number = np.int8(1)
+        for k in range(4 if arg == 1 else 8):
+            s = q + (wide if k < 2 else (1 if k < 4 else (wide + 1 if k < 6 else wide - 1))) * (
+                1 if k & 1 else -1
+            )
+            if arg == 2:
+                number += np.int8(cells[s] == own)
+            else:
+                number += np.int8(cells[s] != 0)
+        cells[done + p] = 1 if arg == 2 and own == 0 else min(number, 9)
+    unframed(cells, done, height, width, 1, target)
     return 1
 
 
@@ -335,8 +352,7 @@ def stamp(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> An
     first, height, width, _x, _y = image(meta, a)
     size = height * width
     labels = np.empty(size, np.int16)
-    stack = np.empty(size, np.int16)
-    number = label(cells, first, height, width, True, 1, labels, stack)
+    number = label(cells, first, height, width, True, 1, labels)
     if number < 2:
         return NONE
     counts = np.zeros((number + 1, 10), np.int64)

@@ -74,6 +74,9 @@ class Primitive:
                 "give none, one or as many"
             )
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     def values(self, inputs: Iterable[int], outputs: Iterable[int]) -> tuple[int, ...]:
         """The arguments to try for a task with these colours."""
         if not isinstance(self.arguments, Palette):

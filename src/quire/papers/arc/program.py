@@ -10,7 +10,7 @@ import numpy as np
 
 from quire.papers.arc.grids import CROWD, SIDE
 from quire.papers.arc.primitives import PRIMITIVES, Kind, Primitive
-from quire.papers.arc.search import compiled, examples_of
+from quire.papers.arc.search import address, examples_of, step
 from quire.papers.arc.sizes import SizeRule
 from quire.papers.arc.stacking import plain_default
 from quire.papers.arc.tasks import Grid, Task
@@ -34,32 +34,22 @@ def evaluate_chain(
 
     Raises ValueError for a primitive that is not among `primitives`.
     """
-    cells = np.zeros(4 * CROWD * (SIDE * SIDE + 8) * 4, np.int8)
     first, rows = examples_of([grid])
+    cells = np.empty(len(first) + (len(chain) + 1) * 2 * CROWD * (SIDE * SIDE + 8), np.int8)
     cells[: len(first)] = first
-    meta = np.zeros((CROWD * 8 * (len(chain) + 1) + CROWD * 4, 5), np.int32)
+    meta = np.empty((CROWD * 8 * (len(chain) + 1) + CROWD * 4, 5), np.int32)
     meta[:2] = rows
     a, b, many = 0, 1, False
     for name, arg in chain:
         if name not in primitives:
             raise ValueError(f"program needs the primitive {name!r}, which this solver lacks")
         primitive = primitives[name]
-        function, o = compiled(primitive.function), b
-        if primitive.kind in (Kind.EACH, Kind.WHOLE, Kind.FIRST):
-            end = o
-            for k in range(a, b):
-                if function(cells, meta, k, k + 1, end, 0, arg) != 1:
-                    return None
-                size = int(meta[end, 1]) * int(meta[end, 2])
-                if not many or cells[meta[end, 0] : meta[end, 0] + size].any():
-                    end += 1
-            a, b = o, end
-        else:
-            number = function(cells, meta, a, b, o, 0, arg)
-            if number < 0 or (primitive.kind is Kind.JOIN and number != 1):
-                return None
-            a, b = o, o + number
-            many = primitive.kind is not Kind.JOIN
+        where, kind = address(primitive.function), primitive.kind
+        end = step()(where, cells, cells.view(np.uint64), meta, a, b, arg, int(kind), many)
+        if end < 0:
+            return None
+        a, b = b, end
+        many = kind in (Kind.SPLIT, Kind.LIST) or (many and kind is not Kind.JOIN)
     images = []
     for k in range(a, b):
         start, height, width, x, y = (int(v) for v in meta[k])
@@ -158,16 +148,23 @@ class Program:
         rasters = [r for r in (draw(images, frame) for images in drawn) if r is not None]
         if len(rasters) != len(drawn):
             return None
-        result = np.zeros(frame[:2], np.int8)
         if self.kind == "stack":
+            result = np.zeros(frame[:2], np.int8)
             for raster, paint in reversed(list(zip(rasters, self.paints, strict=True))):
                 result[raster != 0] = paint if paint else raster[raster != 0]
         else:
-            for spot in np.ndindex(result.shape):
-                key = "".join(str(raster[spot]) for raster in rasters)
-                second = int(key[1:2] or 0)
-                result[spot] = self.table.get(key, plain_default(self.default, int(key[0]), second))
+            keys = sum(raster.astype(np.int64) * 10**k for k, raster in enumerate(rasters))
+            result = self._lookup()[keys]
         return self.view.backward(result, names)
+
+    def _lookup(self) -> np.ndarray:
+        """A rule's colours by the number whose digits are its chains' colours, the first last."""
+        size = 10 ** len(self.chains)
+        colours = [plain_default(self.default, k % 10, k // 10 % 10) for k in range(min(size, 100))]
+        lookup = np.resize(np.array(colours, np.int8), size)
+        for key, value in self.table.items():
+            lookup[int(key[::-1])] = value
+        return lookup
 
     def _frame(
         self, grid: Grid, by_name: dict[str, Primitive]
@@ -217,11 +214,10 @@ def draw(images: Sequence[Placed], frame: tuple[int, int, int, int, bool]) -> np
     result = np.zeros((rows, columns), np.int8)
     for image, x, y in images:
         x, y = (0, 0) if whole else (x - left, y - top)
-        height, width = image.shape
-        for r in range(max(0, -y), min(height, rows - y)):
-            for c in range(max(0, -x), min(width, columns - x)):
-                if image[r, c]:
-                    result[r + y, c + x] = image[r, c]
+        top, left_ = max(0, -y), max(0, -x)
+        shown = image[top : max(top, rows - y), left_ : max(left_, columns - x)]
+        spot = result[top + y : top + y + shown.shape[0], left_ + x : left_ + x + shown.shape[1]]
+        np.copyto(spot, shown, where=shown != 0)
     return result
 
 

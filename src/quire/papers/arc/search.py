@@ -16,38 +16,38 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from quire.papers.arc.grids import CROWD, OPTIONS, SIDE, part
+from quire.papers.arc.grids import CROWD, OPTIONS, SIDE, UNWRAPPED, inlined, part
+from quire.papers.arc.pointers import SIGNATURE, call, pointer, rows
+from quire.papers.arc.words import (
+    GOLD,
+    HIGH,
+    LOW,
+    ZERO,
+    bits_of,
+    bits_set,
+    finish,
+    fold,
+    identity,
+    insert,
+    mix,
+    one_colour,
+)
 
 BYTES = 30_000
 """The most cells of one joint state."""
 ROOM = 2 * CROWD * SIDE * SIDE
 """Cells that must be free in the arena before an example is computed."""
 
-SIGNATURE = types.int64(
-    types.int8[::1], types.int32[:, ::1],
-    types.int64, types.int64, types.int64, types.int64, types.int64,
-)  # fmt: skip
-"""Every primitive's: (cells, meta, a, b, o, e, arg) -> count."""
-
-FUNCTION = types.FunctionType(SIGNATURE)
-
-STATES, IMAGES, TRIED, HITS, RASTERS, PIECES, FITS, PARTIAL, FULL, DOUBLES = range(10)
-"""Places in `Space.count`: stored states, images in use, evaluated states, exact hits, rasters,
-pieces, states of the right sizes, states right in some demonstrations, 1 where the arena is full,
-states dropped as seen."""
-
-GOLD = np.uint64(0x9E3779B97F4A7C15)
-MIX = np.uint64(0xFF51AFD7ED558CCD)
-S29, S32 = np.uint64(29), np.uint64(32)
-ONE, SIX = np.uint64(1), np.uint64(63)
+STATES, IMAGES, TRIED, HITS, RASTERS, PIECES, FITS, PARTIAL, FULL, DOUBLES, NEW, DRAWN = range(12)
+"""Places in `Space.count`: stored states, images in use, evaluated states, exact hits, rasters
+kept, pieces, states of the right sizes, states right in some demonstrations, 1 where the arena is
+full, states dropped as seen, hashes in `table` and in `seen`."""
 
 
 class Space(NamedTuple):
-    """All arrays of one search. E examples (demonstrations first), R raster cells in all, T of
-    them in demonstrations."""
+    """All arrays of one search. E examples (demonstrations first), R raster cells in all, each
+    example's padded to a multiple of eight."""
 
     cells: Any
     """int8: the arena; a multiple of 8, as `words` is the same memory."""
@@ -69,21 +69,23 @@ class Space(NamedTuple):
     seen: Any
     """uint64 (2^k): hashes of rasters."""
     shapes: Any
-    """int32 (demonstrations, 3): height, width, first cell in `target`."""
+    """int32 (demonstrations, 2): height, width."""
     target: Any
-    """int8 (target cells)."""
+    """uint64 (demonstrations): hash of the output's cells."""
     frame: Any
     """int32 (E, 5): height, width, x, y, first cell of the raster."""
     mode: Any
-    """int64 (3): whether there is a frame, whether it has a place, R."""
+    """int64 (3): whether there is a frame, whether it has a place, words of the demonstrations."""
     goal: Any
-    """int8 (R): the targets in raster order; -1 in tests."""
+    """int8 (R): the targets in raster order; -1 in tests and in the padding."""
+    goals: Any
+    """The same memory as uint64."""
     raster: Any
-    """int8 (R padded with 0 to a multiple of 8): where a raster is drawn."""
+    """int8 (R): where a raster is drawn; 0 in the padding."""
     lines: Any
     """The same memory as uint64."""
     rasters: Any
-    """int8 (K, R): the first K distinct rasters."""
+    """uint64 (K, R / 8): the first K distinct rasters."""
     drawn: Any
     """int32 (K): their states."""
     good: Any
@@ -97,174 +99,148 @@ class Space(NamedTuple):
     partial: Any
     """int32 (.., 2): state, how many demonstrations are right."""
     count: Any
-    """int64 (10)."""
+    """int64 (12)."""
 
 
-@part
-def mix(code: Any, value: Any) -> Any:
-    """One step of the hash."""
-    code = (code ^ value) * MIX
-    return code ^ (code >> S29)
-
-
-@part
-def insert(table: Any, code: Any) -> Any:
-    """Add a hash to an open-addressing set; False where it is there already."""
-    if code == 0:
-        code = GOLD
-    mask = np.uint64(len(table) - 1)
-    spot = (code ^ (code >> S32)) & mask
-    while table[spot] != 0:
-        if table[spot] == code:
-            return False
-        spot = (spot + ONE) & mask
-    table[spot] = code
-    return True
-
-
-@part
-def digest(space: Any, starts: Any, examples: Any, many: Any) -> Any:
-    """Hash of the images of all examples: sizes, places, cells. Clears the cells of the padding."""
-    code = mix(GOLD, np.uint64(many))
-    for e in range(examples):
-        code = mix(code, np.uint64(starts[e + 1] - starts[e] + 1000))
-        for k in range(starts[e], starts[e + 1]):
-            first, height, width = space.meta[k, 0], space.meta[k, 1], space.meta[k, 2]
-            size = height * width
-            place = (space.meta[k, 3] + 100) * 256 + space.meta[k, 4] + 100
-            code = mix(code, np.uint64(height * 32 + width + 1024 * place))
-            stop = (size + 7) >> 3
-            for p in range(size, stop << 3):
-                space.cells[first + p] = 0
-            first >>= 3
-            for p in range(first, first + stop):
-                code = mix(code, space.words[p])
+@inlined
+def digest(meta: Any, codes: Any, a: Any, b: Any, code: Any) -> Any:
+    """The hash `code` with the images a .. b - 1 of one more example: their number, sizes, places,
+    and cells, whose hashes are `codes`."""
+    code = mix(code, np.uint64(b - a + 1000))
+    for k in range(a, b):
+        code = mix(mix(code, identity(meta, k)), codes[k - a])
     return code
 
 
-@part
-def compare(space: Any, starts: Any) -> Any:
-    """In how many demonstrations an image state equals the target; whether all sizes do."""
-    right, sizes = 0, True
-    for e in range(len(space.shapes)):
-        k = starts[e]
-        height, width, start = space.shapes[e, 0], space.shapes[e, 1], space.shapes[e, 2]
-        if space.meta[k, 1] != height or space.meta[k, 2] != width:
-            sizes = False
-            continue
-        first = space.meta[k, 0]
-        equal = True
-        for p in range(height * width):
-            if space.cells[first + p] != space.target[start + p]:
-                equal = False
-                break
-        right += equal
-    return right, sizes
+@inlined
+def apply(
+    f: Any, arena: Any, codes: Any, span: Any, o: Any, e: Any, arg: Any, kind: Any, many: Any
+) -> Any:
+    """The primitive at address f on the images `span` (first, end) of example e: the end of the
+    images from `o` on that it makes, -1 where it does not apply, and whether one has a cell other
+    than 0. arena: cells, words and meta. `codes` takes the hash of each image's cells."""
+    (cells, words, meta), (a, b) = arena, span
+    filled = False
+    if kind <= 1 or kind == 5:
+        n = 0
+        for k in range(a, b):
+            if call(f, cells, meta, k, k + 1, o, e, arg) != 1:
+                return np.int64(-1), False
+            codes[n], union = finish(words, meta, o)
+            filled = filled or union != ZERO
+            if union != ZERO or many == 0:
+                o += 1
+                n += 1
+        return np.int64(o), filled
+    number = call(f, cells, meta, a, b, o, e, arg)
+    if number < 0 or (kind == 4 and number != 1) or number > CROWD:
+        return np.int64(-1), False
+    for n in range(number):
+        codes[n], _ = finish(words, meta, o + n)
+    return np.int64(o + number), number > 0
 
 
-@part
-def draw(space: Any, starts: Any, examples: Any) -> Any:
-    """Draw a state into its frames; False where it has no place there."""
-    inside = False
+@inlined
+def draw(space: Any, arena: Any, starts: Any, examples: Any) -> Any:
+    """Draw a state into its frames: the raster's hash, and whether it has a cell other than 0
+    (False too where it has no place there)."""
+    cells, words, meta = arena
+    raster, lines, frame = pointer(space.raster), pointer(space.lines), rows(space.frame)
+    code, union = GOLD, ZERO
     for e in range(examples):
-        rows, columns, start = space.frame[e, 0], space.frame[e, 1], space.frame[e, 4]
+        height, width = np.int64(frame[e, 0]), np.int64(frame[e, 1])
+        start = np.int64(frame[e, 4])
+        number = (height * width + 7) >> 3
         k = starts[e]
-        whole = starts[e + 1] == k + 1
-        whole = whole and space.meta[k, 1] == rows and space.meta[k, 2] == columns
-        if not whole and space.mode[1] == 0:
-            return False
-        if whole:
-            first = space.meta[k, 0]
-            for p in range(rows * columns):
-                space.raster[start + p] = space.cells[first + p]
-                inside = inside or space.cells[first + p] != 0
-            continue
-        for p in range(rows * columns):
-            space.raster[start + p] = 0
-        for k in range(starts[e], starts[e + 1]):
-            first, height, width = space.meta[k, 0], space.meta[k, 1], space.meta[k, 2]
-            x = space.meta[k, 3] - space.frame[e, 2]
-            y = space.meta[k, 4] - space.frame[e, 3]
-            for r in range(max(0, -y), min(height, rows - y)):
-                for c in range(max(0, -x), min(width, columns - x)):
-                    value = space.cells[first + r * width + c]
-                    if value != 0:
-                        space.raster[start + (r + y) * columns + c + x] = value
-                        inside = True
-    return inside
-
-
-@part
-def add_piece(space: Any, state: Any, paint: Any, total: Any) -> Any:
-    """Store the raster at hand as a piece, painted in colour `paint` where that is not 0."""
-    n = space.count[PIECES]
-    if n >= len(space.piece):
-        return
-    for w in range(space.good.shape[1]):
-        right, wrong = np.uint64(0), np.uint64(0)
-        for p in range(w * 64, min(w * 64 + 64, total)):
-            value = space.raster[p]
-            goal = space.goal[p]
-            if value != 0 and goal >= 0:
-                value = paint if paint != 0 else value
-                bit = ONE << np.uint64(p - w * 64)
-                if value == goal:
-                    right |= bit
-                else:
-                    wrong |= bit
-        space.good[n, w] = right
-        space.bad[n, w] = wrong
-    space.piece[n, 0] = state
-    space.piece[n, 1] = paint
-    space.count[PIECES] = n + 1
+        if starts[e + 1] == k + 1 and meta[k, 1] == height and meta[k, 2] == width:
+            first = np.int64(meta[k, 0]) >> 3
+            for p in range(number):
+                lines[(start >> 3) + p] = words[first + p]
+        elif space.mode[1] == 0:
+            return code, False
+        else:
+            for p in range(number):
+                lines[(start >> 3) + p] = ZERO
+            for k in range(starts[e], starts[e + 1]):
+                first, tall, wide = np.int64(meta[k, 0]), np.int64(meta[k, 1]), np.int64(meta[k, 2])
+                x: Any = np.int64(meta[k, 3]) - np.int64(frame[e, 2])
+                y: Any = np.int64(meta[k, 4]) - np.int64(frame[e, 3])
+                for r in range(max(0, -y), min(tall, height - y)):
+                    for c in range(max(0, -x), min(wide, width - x)):
+                        value = cells[first + r * wide + c]
+                        spot = start + (r + y) * width + c + x
+                        raster[spot] = value if value != 0 else raster[spot]
+        own, some = fold(lines, start >> 3, number)
+        code = mix(code, own)
+        union |= some
+    return code, union != ZERO
 
 
 @part
 def consider(space: Any, state: Any) -> Any:
-    """Use the drawn raster if it is new: as a column for pixel rules and as pieces."""
-    total = space.mode[2]
-    code = GOLD
-    for p in range(len(space.raster) >> 3):
-        code = mix(code, space.lines[p])
-    if not insert(space.seen, code):
-        return False
+    """Use the drawn raster, which is new: as a column for pixel rules and as pieces."""
+    count, lines, goals = pointer(space.count), pointer(space.lines), pointer(space.goals)
     used = False
-    n = space.count[RASTERS]
+    n = count[RASTERS]
     if n < len(space.drawn):
+        columns = pointer(space.rasters)
+        total = len(space.lines)
         for p in range(total):
-            space.rasters[n, p] = space.raster[p]
+            columns[n * total + p] = lines[p]
         space.drawn[n] = state
-        space.count[RASTERS] = n + 1
+        count[RASTERS] = n + 1
         used = True
+    n = count[PIECES]
+    if n + 1 >= len(space.piece):
+        return used
+    wide = space.good.shape[1]
+    good, bad = pointer(space.good), pointer(space.bad)
+    end = space.mode[2]
     right, wrong = 0, 0
-    pure: Any = -1
-    for p in range(total):
-        value, goal = space.raster[p], space.goal[p]
-        if value == 0 or goal < 0:
-            continue
-        right += value == goal
-        wrong += value != goal
-        if pure == -1:
-            pure = np.int64(goal)
-        elif pure != goal:
-            pure = 0
+    for w in range(wide):
+        yes, no = ZERO, ZERO
+        for p in range(8 * w, min(8 * w + 8, end)):
+            painted = (lines[p] + LOW) & HIGH
+            if painted != ZERO:
+                # Goals of the padding are -1, whose sum goes over, but only into more padding.
+                other = ((lines[p] ^ goals[p]) + LOW) & HIGH
+                shift = np.uint64(8 * (p & 7))
+                yes |= bits_of(painted & ~other) << shift
+                no |= bits_of(painted & other) << shift
+        good[n * wide + w] = yes
+        bad[n * wide + w] = no
+        right += bits_set(yes)
+        wrong += bits_set(no)
     if right > 0 and wrong <= 4 * right:
-        add_piece(space, state, np.int8(0), total)
+        space.piece[n, 0], space.piece[n, 1] = state, 0
+        n += 1
         used = True
-    if pure > 0 and wrong > 0:
-        add_piece(space, state, np.int8(pure), total)
+    paint = one_colour(lines, goals, end) if wrong > 0 else 0
+    if paint > 0:
+        m = count[PIECES] * wide
+        for w in range(wide):
+            good[n * wide + w] = good[m + w] | bad[m + w]
+            bad[n * wide + w] = ZERO
+        space.piece[n, 0], space.piece[n, 1] = state, paint
+        n += 1
         used = True
+    count[PIECES] = n
     return used
 
 
-@part
-def assess(space: Any, starts: Any, state: Any, many: Any) -> Any:
+@inlined
+def assess(space: Any, arena: Any, starts: Any, heads: Any, state: Any, many: Any) -> Any:
     """Compare a new state with the demonstrations; True where something refers to it."""
     used = False
-    count = space.count
+    count, (_, _, meta) = pointer(space.count), arena
+    demonstrations, examples = len(space.shapes), space.starts.shape[1] - 1
     if many == 0:
-        right, sizes = compare(space, starts)
-        demonstrations = len(space.shapes)
+        right, sizes = 0, True
+        for e in range(demonstrations):
+            k = starts[e]
+            same = meta[k, 1] == space.shapes[e, 0] and meta[k, 2] == space.shapes[e, 1]
+            sizes = sizes and same
+            right += same and heads[e] == space.target[e]
         if right == demonstrations:
             if count[HITS] < len(space.hits):
                 space.hits[count[HITS]] = state
@@ -279,74 +255,38 @@ def assess(space: Any, starts: Any, state: Any, many: Any) -> Any:
             space.fits[count[FITS]] = state
             count[FITS] += 1
             used = True
-    if space.mode[0] == 1 and draw(space, starts, len(starts) - 1) and consider(space, state):
-        used = True
+    if space.mode[0] == 1:
+        code, some = draw(space, arena, starts, examples)
+        mask = np.uint64(len(space.seen) - 1)
+        if some and insert(pointer(space.seen), mask, code):
+            count[DRAWN] += 1
+            used = consider(space, state) or used
     return used
 
 
-@part
-def apply(f: Any, space: Any, parent: Any, starts: Any, each: Any, joins: Any, arg: Any) -> Any:
-    """f on one state, behind the stored images; False where it does not apply everywhere."""
-    cells, meta = space.cells, space.meta
-    o = space.count[IMAGES]
-    base = np.int64(meta[o, 0])
-    filled = False
-    for e in range(len(starts) - 1):
-        starts[e] = o
-        a, b = space.starts[parent, e], space.starts[parent, e + 1]
-        if each:
-            for k in range(a, b):
-                number = f(cells, meta, k, k + 1, o, e, arg)
-                if number != 1:
-                    return False
-                first = meta[o, 0]
-                empty = True
-                for p in range(meta[o, 1] * meta[o, 2]):
-                    if cells[first + p] != 0:
-                        empty = False
-                        break
-                filled = filled or not empty
-                if not empty or space.many[parent] == 0:
-                    o += 1
-        else:
-            number = f(cells, meta, a, b, o, e, arg)
-            if number < 0 or (joins and number != 1) or number > CROWD:
-                return False
-            o += number
-            filled = filled or number > 0
-        if meta[o, 0] - base > BYTES or o - starts[0] > 4 * CROWD:
-            return False
-    starts[len(starts) - 1] = o
-    return filled
-
-
-@part
+@inlined
 def expand(
-    f: Any,
-    space: Any,
-    kind: Any,
-    op: Any,
-    bits: Any,
-    arg: Any,
-    parents: Any,
-    keep: Any,
-    dedupe: Any,
-    limit: Any,
+    space: Any, scratch: Any, instance: Any, parents: Any, keep: Any, dedupe: Any, limit: Any
 ) -> Any:
-    """One primitive's instance on the states `parents`. `keep`: store the results' cells."""
-    count = space.count
-    starts = np.zeros(space.starts.shape[1], np.int64)
+    """One primitive's instance (a row of `expand_all`'s table, and its bits) on the states
+    `parents`. `keep`: store the results' cells. scratch: room for each example's first image, the
+    hashes of one example's images, and the hash of each example's first image."""
+    (f, kind, arg, op), bits = instance
+    starts, codes, heads = scratch
+    count, meta = pointer(space.count), rows(space.meta)
+    arena = pointer(space.cells), pointer(space.words), meta
+    many_of, table = pointer(space.many), pointer(space.table)
+    first_of, examples = pointer(space.starts), space.starts.shape[1] - 1
+    mask = np.uint64(len(space.table) - 1)
     for parent in parents:
-        many = space.many[parent]
+        many = many_of[parent]
         if (many == 1 and (kind == 1 or kind == 2)) or (many == 0 and (kind == 3 or kind == 4)):
             continue
         if kind == 5 and parent != 0:
             continue
-        images = count[IMAGES]
-        state = count[STATES]
-        if images + 16 * CROWD * len(starts) > len(space.meta):
-            count[FULL] = 1
-        if np.int64(space.meta[images, 0]) + ROOM > len(space.cells):
+        images, state = count[IMAGES], count[STATES]
+        base = np.int64(meta[images, 0])
+        if images + 16 * CROWD * examples > len(space.meta) or base + ROOM > len(space.cells):
             count[FULL] = 1
         if count[FULL] == 1 or state + 1 >= len(space.parent):
             count[FULL] = 1
@@ -354,46 +294,43 @@ def expand(
         if count[TRIED] >= limit:
             return
         count[TRIED] += 1
-        if not apply(f, space, parent, starts, kind <= 1 or kind == 5, kind == 4, arg):
+        o, applies, filled = images, True, False
+        result = 1 if kind == 2 or kind == 3 else (0 if kind == 4 else np.int64(many))
+        code = mix(GOLD, np.uint64(result))
+        n = parent * (examples + 1)
+        for e in range(examples):
+            starts[e] = o
+            span = np.int64(first_of[n + e]), np.int64(first_of[n + e + 1])
+            o, some = apply(f, arena, codes, span, o, e, arg, kind, many)
+            if o < 0 or meta[o, 0] - base > BYTES or o - images > 4 * CROWD:
+                applies = False
+                break
+            filled = filled or some
+            heads[e] = codes[0]
+            code = digest(meta, codes, starts[e], o, code)
+        if not (applies and filled):
             continue
-        result = 1 if kind == 2 or kind == 3 else (0 if kind == 4 else many)
-        code = digest(space, starts, len(starts) - 1, result)
-        if dedupe and not insert(space.table, code):
-            count[DOUBLES] += 1
-            continue
-        used = assess(space, starts, state, result)
+        starts[examples] = o
+        if dedupe:
+            if not insert(table, mask, code):
+                count[DOUBLES] += 1
+                continue
+            count[NEW] += 1
+        used = assess(space, arena, starts, heads, state, result)
         if not (used or keep):
             continue
         space.parent[state] = parent
         space.op[state] = op
         space.cost[state] = space.cost[parent] + bits
-        space.many[state] = result
+        many_of[state] = result
         count[STATES] = state + 1
+        n = state * (examples + 1)
         if keep:
-            for e in range(len(starts)):
-                space.starts[state, e] = starts[e]
-            count[IMAGES] = starts[len(starts) - 1]
+            for e in range(examples + 1):
+                first_of[n + e] = starts[e]
+            count[IMAGES] = o
         else:
-            space.starts[state, 0] = -1
-
-
-@intrinsic
-def function_at(typing: Any, plain: Any, native: Any) -> Any:
-    """A primitive from its two addresses (see `addresses`): numba's own way to take a function as
-    an argument looks it up in Python at every call, which costs as much as thirty states."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointer = context.get_value_type(types.voidptr)
-        value = cgutils.create_struct_proxy(FUNCTION)(context, builder)
-        value.c_addr = builder.inttoptr(args[0], pointer)
-        value.jit_addr = builder.inttoptr(args[1], pointer)
-        value.py_addr = builder.inttoptr(context.get_constant(types.int64, 0), pointer)
-        return value._getvalue()
-
-    return FUNCTION(types.int64, types.int64), codegen
-
-
-AT: Any = function_at
+            first_of[n] = -1
 
 
 def expand_all(
@@ -401,23 +338,71 @@ def expand_all(
 ) -> Any:
     """Every instance on the states `parents`, until `limit` states are evaluated.
 
-    table: int64 (instances, 5): a primitive's two addresses, its kind, the argument, the number of
-    the instance; bits: float64, of all instances."""
+    table: int64 (instances, 4): a primitive's address, its kind, the argument, the number of the
+    instance; bits: float64, of all instances."""
+    starts = np.zeros(space.starts.shape[1], np.int64)
+    codes, heads = np.zeros(CROWD + 1, np.uint64), np.zeros(len(starts), np.uint64)
+    scratch = starts, pointer(codes), pointer(heads)
     for k in range(len(table)):
         if space.count[FULL] == 1 or space.count[TRIED] >= limit:
-            return
-        f: Any = AT(table[k, 0], table[k, 1])
-        op = table[k, 4]
-        expand(f, space, table[k, 2], op, bits[op], table[k, 3], parents, keep, dedupe, limit)
+            break
+        instance = (table[k, 0], table[k, 1], table[k, 2], table[k, 3]), bits[table[k, 3]]
+        expand(space, scratch, instance, parents, keep, dedupe, limit)
+    codes[0] = heads[0] = ZERO  # pointers do not keep arrays in memory, this does
+
+
+def start(space: Any, dedupe: Any) -> Any:
+    """Enter and compare the inputs, state 0. Behind their images are those of the targets."""
+    starts = np.arange(space.starts.shape[1])
+    examples = len(starts) - 1
+    arena = pointer(space.cells), pointer(space.words), rows(space.meta)
+    _, words, meta = arena
+    codes, heads = np.zeros(1, np.uint64), np.zeros(examples, np.uint64)
+    code = mix(GOLD, ZERO)
+    for k in range(examples + len(space.shapes)):
+        codes[0], _ = finish(words, meta, k)
+        if k < examples:
+            heads[k] = codes[0]
+            space.starts[0, k] = k
+            code = digest(meta, pointer(codes), k, k + 1, code)
+        else:
+            space.target[k - examples] = codes[0]
+    space.starts[0, examples] = examples
+    space.parent[0] = -1
+    space.op[0] = -1
+    space.count[IMAGES] = examples
+    space.count[STATES] = 1
+    if dedupe:
+        insert(pointer(space.table), np.uint64(len(space.table) - 1), code)
+    assess(space, arena, starts, pointer(heads), 0, 0)
+    codes[0] = heads[0] = ZERO  # as in expand_all
+
+
+def step_on(
+    f: Any, cells: Any, words: Any, meta: Any, a: Any, b: Any, arg: Any, kind: Any, many: Any
+) -> Any:
+    """`apply` on example 0, behind its images a .. b - 1: the end of what it makes, or -1."""
+    codes = np.empty(8 * CROWD, np.uint64)
+    arena = pointer(cells), pointer(words), rows(meta)
+    end, _ = apply(f, arena, pointer(codes), (a, b), b, 0, arg, kind, many)
+    codes[0] = ZERO  # as in expand_all
+    return end
 
 
 @functools.cache
-def addresses(function: Any) -> tuple[int, int]:
-    """Where a compiled primitive is: for calls from C, and for calls from compiled code."""
+def step() -> Any:
+    """`step_on` compiled."""
+    i8, flag = types.int64, types.boolean
+    arrays = (types.int8[::1], types.uint64[::1], types.int32[:, ::1])
+    signature = i8(i8, *arrays, i8, i8, i8, i8, flag)
+    return njit(signature, cache=True, **OPTIONS)(step_on)
+
+
+@functools.cache
+def address(function: Any) -> int:
+    """Where a compiled primitive is, for `pointers.call`."""
     result = compiled(function).get_compile_result(SIGNATURE)
-    names = (result.fndesc.llvm_cfunc_wrapper_name, result.fndesc.llvm_func_name)
-    plain, native = (result.library.get_pointer_to_function(name) for name in names)
-    return plain, native
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
 
 
 @functools.cache
@@ -425,21 +410,17 @@ def compiled(function: Any) -> Any:
     """A primitive's function as numba compiles it, once in a process and kept on disk."""
     plain = getattr(function, "py_func", function)
     try:
-        return njit(SIGNATURE, cache=True, **OPTIONS)(plain)
+        return njit(SIGNATURE, cache=True, **UNWRAPPED)(plain)
     except RuntimeError:  # no file to keep it beside: typed in at a prompt
-        return njit(SIGNATURE, **OPTIONS)(plain)
+        return njit(SIGNATURE, **UNWRAPPED)(plain)
 
 
 def examples_of(inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """`cells` and `meta` rows (one more than images, for the next free cell) of the inputs."""
+    """`cells` and `meta` rows (one more than images, for the next free cell) of grids."""
     meta = np.zeros((len(inputs) + 1, 5), np.int32)
-    blocks = []
-    for k, grid in enumerate(inputs):
-        height, width = grid.shape
-        padded = -(-height * width // 8) * 8
-        meta[k, 1:3] = height, width
-        meta[k + 1, 0] = meta[k, 0] + padded
-        block = np.zeros(padded, np.int8)
-        block[: height * width] = grid.reshape(-1)
-        blocks.append(block)
-    return np.concatenate(blocks), meta
+    meta[:-1, 1:3] = [grid.shape for grid in inputs]
+    meta[1:, 0] = np.cumsum((meta[:-1, 1] * meta[:-1, 2] + 7) // 8 * 8)
+    cells = np.zeros(meta[-1, 0], np.int8)
+    for first, grid in zip(meta[:, 0], inputs, strict=False):
+        cells[first : first + grid.size] = grid.reshape(-1)
+    return cells, meta

@@ -9,6 +9,7 @@ from quire.papers.arc.grids import (
     SIDE,
     blank,
     box,
+    boxes_of,
     copy,
     image,
     least,
@@ -132,12 +133,9 @@ def crop(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) -> Any
     if colour == 0:
         top, left, bottom, right = box(cells, first, height, width)
     else:
-        top, left, bottom, right = height, width, 0, 0
-        for r in range(height):
-            for c in range(width):
-                if cells[first + r * width + c] == colour:
-                    top, bottom = min(top, r), max(bottom, r + 1)
-                    left, right = min(left, c), max(right, c + 1)
+        boxes = np.empty((10, 4), np.int64)
+        boxes_of(cells, first, height, width, boxes)
+        top, left, bottom, right = boxes[colour]
     if bottom == 0:
         return NONE
     return window(cells, meta, a, o, top, left, bottom - top, right - left)
@@ -400,15 +398,28 @@ def symmetrise(cells: Any, meta: Any, a: Any, b: Any, o: Any, e: Any, arg: Any) 
 def agreement(cells: Any, first: Any, height: Any, width: Any, across: Any, twice: Any) -> Any:
     """How many mirror pairs are equal; -1 where one is unequal (0 is not compared)."""
     score = 0
-    for r in range(height):
-        for c in range(width):
-            s, t = (r, twice - c) if across else (twice - r, c)
-            if 0 <= s < height and 0 <= t < width and (s != r or t != c):
-                value, other = cells[first + r * width + c], cells[first + s * width + t]
+    length = width if across else height
+    low = max(0, twice - length + 1)
+    if across:
+        for r in range(height):
+            row = first + r * width
+            for c in range(low, (twice + 1) // 2):
+                value, other = cells[row + c], cells[row + twice - c]
                 if value != 0 and other != 0:
                     if value != other:
                         return -1
                     score += 1
+        return score
+    for r in range(low, (twice + 1) // 2):
+        row, mirror_row = first + r * width, first + (twice - r) * width
+        unequal = 0
+        for c in range(width):
+            value, other = cells[row + c], cells[mirror_row + c]
+            both = (value != 0) & (other != 0)
+            unequal += both & (value != other)
+            score += both
+        if unequal > 0:
+            return -1
     return score
 
 

@@ -1,5 +1,6 @@
 """The solver: search several views of a task, collect programs, rank what they predict."""
 
+import functools
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from quire.papers.arc.variants import View, views
 
 if TYPE_CHECKING:
     from quire.papers.arc.explorer import Frame, Search
+    from quire.papers.arc.harvest import Candidate
     from quire.papers.arc.primitives import Primitive
     from quire.papers.arc.program import Program
 
 
-SHORT = 30.0
-"""Bits below which a program that fits is no longer searched beyond."""
+SURE, SHORT = 20.0, 30.0
+"""Bits below which the search ends: one program that fits, or as many answers as are asked for."""
+SEARCHED = 0.9
+"""The part of the budget after which the search stops; collecting answers takes the rest."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +38,16 @@ class Prediction:
     score: float
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A program before it is run: its bits, and the demonstrations it should get right."""
-
-    program: "Program"
-    bits: float
-    fits: int
-
-
 @dataclass
 class Solver:
     """Program search for ARC tasks on one core.
 
-    budget: CPU seconds a task (None: no limit; then give nodes). nodes: joint states a task; with
-    nodes alone, the same answers on every machine. depth: the longest chain (1 to 4). attempts: how
-    many predictions at most. stacking, colours, flips, dedupe: parts that may be turned off: stacks
-    and pixel rules; views with renamed colours; the task flipped about its diagonal; dropping
-    states that were seen. primitives: None for all of `primitives.PRIMITIVES`.
+    budget: CPU seconds a task at most (None: no limit; then give nodes); less where a short program
+    fits. nodes: joint states a task; with nodes alone, the same answers on every machine. depth:
+    the longest chain (1 to 4). attempts: how many predictions at most. stacking, colours, flips,
+    dedupe: parts that may be turned off: stacks and pixel rules; views with renamed colours; the
+    task flipped about its diagonal; dropping states that were seen. primitives: None for all of
+    `primitives.PRIMITIVES`.
 
     After `solve`, `statistics` holds states, seconds, depth, found_at_states and found_at_seconds
     (None where no program fits).
@@ -98,8 +94,9 @@ class Solver:
         explorer.drivers()
         for function in stacking.SIGNATURES:
             stacking.kernel(function)
+        search.step()
         for primitive in self._primitives():
-            search.compiled(primitive.function)
+            search.address(primitive.function)
 
     def _primitives(self) -> "tuple[Primitive, ...]":
         from quire.papers.arc.primitives import PRIMITIVES
@@ -139,7 +136,8 @@ class Run:
         self.found_at: tuple[int, float] | None = None
 
     def search(self) -> None:
-        """Depth by depth, every view in turn, until the budget is spent or enough is found."""
+        """Depth by depth, every view in turn, until the budget is spent or enough is found: every
+        view is searched to depth 1, as a rule may fit one view by chance and hold in another."""
         searches: dict[View, Search | None] = {}
         for depth in range(1, self.solver.depth + 1):
             waiting = [view for view in self.views if searches.get(view, True) is not None]
@@ -151,9 +149,9 @@ class Run:
                 self._collect(search, view)
                 if not done:
                     searches[view] = None
-                if self._over(1.0):
+                if self._over() or (depth > 1 and self._fitting(SURE) > 0):
                     return
-            if self._satisfied():
+            if self._fitting(SURE) > 0 or self._fitting(SHORT) >= self.solver.attempts:
                 return
 
     def _begin(self, view: View) -> "Search":
@@ -195,12 +193,13 @@ class Run:
     def _grow(self, search: "Search", share: int, last: bool) -> bool:
         """One more depth within an equal share of what is left."""
         solver, now, already = self.solver, time.process_time(), search.tried
-        until = None if solver.budget is None else (self.began + 0.85 * solver.budget - now) / share
+        end = self.began + SEARCHED * solver.budget if solver.budget is not None else float("inf")
+        until = (end - now) / share
         left = self._left()
         nodes = None if left is None else max(1, left // share)
 
         def stop() -> bool:
-            return until is not None and time.process_time() - now >= until
+            return time.process_time() - now >= until
 
         done = search.grow(last=last, stop=stop, nodes=nodes)
         self.tried += search.tried - already
@@ -211,16 +210,16 @@ class Run:
         """Joint states that may still be evaluated."""
         return None if self.solver.nodes is None else max(1, self.solver.nodes - self.tried)
 
-    def _over(self, part: float) -> bool:
+    def _over(self) -> bool:
         budget, nodes = self.solver.budget, self.solver.nodes
         if nodes is not None and self.tried >= nodes:
             return True
-        return budget is not None and time.process_time() - self.began >= part * budget * 0.85
+        return budget is not None and time.process_time() - self.began >= SEARCHED * budget
 
-    def _satisfied(self) -> bool:
-        """Whether as many answers as asked for fit all demonstrations with short programs."""
-        full = [p for p in self.answers.values() if p.score > 1000.0 - SHORT]
-        return len(full) >= self.solver.attempts
+    def _fitting(self, bits: float) -> int:
+        """How many answers fit all demonstrations with programs below so many bits."""
+        full = [a for a in self.answers.values() if a.fits == len(self.task.train)]
+        return sum(answer.score > 1000.0 - bits for answer in full)
 
     def _collect(self, search: "Search", view: View) -> None:
         from quire.papers.arc.harvest import harvest
@@ -228,7 +227,7 @@ class Run:
         for candidate in harvest(search, view, self.primitives, stacking=self.solver.stacking):
             self._add(candidate)
 
-    def _add(self, candidate: Candidate) -> None:
+    def _add(self, candidate: "Candidate") -> None:
         """Run a candidate on everything; keep the best program of each answer."""
         text = candidate.program.to_text()
         if text in self.known:
@@ -262,11 +261,14 @@ class Run:
         }  # fmt: skip
 
 
+_size_rules = functools.lru_cache(maxsize=16)(size_rules)
+
+
 def usable_rules(inputs: Sequence[Grid], targets: Sequence[Grid]) -> list[SizeRule]:
     """Size rules that hold in the demonstrations and give a size for every input."""
     shapes = [(int(g.shape[0]), int(g.shape[1])) for g in inputs]
     wanted = [(int(g.shape[0]), int(g.shape[1])) for g in targets]
-    rules = size_rules(shapes[: len(wanted)], wanted)
+    rules = _size_rules(tuple(shapes[: len(wanted)]), tuple(wanted))
     return [rule for rule in rules if all(rule.predict(shape) for shape in shapes)]
 
 
@@ -324,4 +326,4 @@ def predict_sizes(task: Task) -> list[list[tuple[int, int]]]:
     return sizes
 
 
-__all__ = ["Candidate", "Prediction", "Run", "Solver", "predict_sizes", "usable_rules"]
+__all__ = ["Prediction", "Run", "Solver", "predict_sizes", "usable_rules"]

@@ -5,23 +5,17 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from quire.papers.arc.grids import OPTIONS, part
+from quire.papers.arc.grids import OPTIONS, inlined, part
+from quire.papers.arc.pointers import pointer
+from quire.papers.arc.words import bits_set
 
 PIECES = 10
 """The most pieces of a stack."""
 ENTRIES = 20
 """The most entries of a pixel rule that differ from its default."""
 NEVER = 1e9
-
-
-@part
-def bits_set(word: Any) -> Any:
-    """The number of ones of a 64-bit word."""
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    low = np.uint64(0x3333333333333333)
-    word = (word & low) + ((word >> np.uint64(2)) & low)
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+SAMPLE = 256
+"""Cells among which clashes are looked for."""
 
 
 def greedy(good: Any, bad: Any, cost: Any, allowed: Any, need: Any, rule: Any, chosen: Any) -> Any:
@@ -103,10 +97,56 @@ def rule_cost(table: Any, tests: Any, keys: Any, width: Any) -> Any:
     return best, chosen
 
 
+@inlined
+def key_of(cells: Any, a: Any, b: Any, c: Any, width: Any) -> Any:
+    """The entry of a rule's table for the cells a, b, c of its `width` columns."""
+    key = np.int64(cells[a])
+    if width > 1:
+        key += 10 * np.int64(cells[b])
+    if width > 2:
+        key += 100 * np.int64(cells[c])
+    return key
+
+
+@part
+def clashes_of(cells: Any, a: Any, order: Any, goal: Any, end: Any, clashes: Any) -> Any:
+    """Pairs among the first `end` cells that have one colour in the column at `a` and two in the
+    goal; their number. Another column of a rule must tell each pair apart: a quick test of it."""
+    seen = np.full(10, -1, np.int64)
+    number = 0
+    for p in range(end):
+        colour = cells[a + order[p]]
+        before = seen[colour]
+        if before >= 0 and goal[before] != goal[p]:
+            clashes[number, 0], clashes[number, 1] = before, p
+            number += 1
+            if number == len(clashes):
+                break
+        seen[colour] = p
+    return number
+
+
+@part
+def all_apart(turned: Any, K: Any, i: Any, clashes: Any, number: Any, alive: Any) -> Any:
+    """Which columns after i tell all clashes apart, into `alive`; `turned` has a row of K colours
+    for each cell."""
+    for k in range(i + 1, K):
+        alive[k] = 1
+    for n in range(number):
+        one, other = clashes[n, 0] * K, clashes[n, 1] * K
+        some = np.int8(0)
+        for k in range(i + 1, K):
+            left = alive[k] & np.int8(turned[one + k] != turned[other + k])
+            alive[k] = left
+            some |= left
+        if some == 0:
+            break
+
+
 def pixel_rules(
     columns: Any,
+    order: Any,
     goal: Any,
-    demos: Any,
     cost: Any,
     width: Any,
     root: Any,
@@ -116,49 +156,62 @@ def pixel_rules(
 ) -> Any:
     """Rules output cell = table[colours of `width` columns there] that hold in all demonstrations.
 
-    columns (K, R) are rasters with cells of demonstrations (the first `demos`) in an order that
-    shows conflicts early; goal (demos). width 1, 2 or 3; where root, the first column is always 0.
-    Those with the least bits go into found (M, 4: columns, default), value (M); gives how many
-    hold.
+    columns (K, R) are rasters; order: where their cells are, those of demonstrations first and in
+    an order that shows conflicts early; goal: the colours of these. width 1, 2 or 3; where root,
+    the first column is always 0. Those with the least bits go into found (M, 4: columns, default),
+    value (M); gives how many hold.
     """
-    K, R = columns.shape
+    K, stride = columns.shape
     K = min(K, limit)
+    demos, R = len(goal), len(order)
+    cells = pointer(columns)
     table = np.full(1000, -1, np.int8)
-    keys = 10**width
     tests = np.empty(R - demos, np.int64)
+    clashes = np.empty((64, 2), np.int64)
+    some = min(demos, SAMPLE)
+    turned = np.empty(some * K if width > 1 else 0, np.int8)
+    for p in range(some if width > 1 else 0):
+        for k in range(K):
+            turned[p * K + k] = cells[k * stride + order[p]]
+    split = np.zeros(K, np.uint64)
+    alive = np.ones(K, np.int8)
     total = 0
     value[:] = NEVER
     for i in range(1 if root else K):
+        number = clashes_of(cells, i * stride, order, goal, some, clashes) if width > 1 else 0
+        if width == 2:
+            all_apart(pointer(turned), K, i, clashes, number, pointer(alive))
+        for k in range(i + 1, K if width > 2 else 0):
+            split[k] = 0
+            for n in range(number):
+                if turned[clashes[n, 0] * K + k] != turned[clashes[n, 1] * K + k]:
+                    split[k] |= np.uint64(1) << np.uint64(n)
+        every = ~np.uint64(0) >> np.uint64(64 - number) if number > 0 else np.uint64(0)
         for j in range(i + 1 if width > 1 else i, K if width > 1 else i + 1):
+            if alive[j] == 0:
+                continue
             for k in range(j + 1 if width > 2 else j, K if width > 2 else j + 1):
+                if width > 2 and split[j] | split[k] != every:
+                    continue
                 own = cost[i] + (cost[j] if width > 1 else 0.0) + (cost[k] if width > 2 else 0.0)
                 worst: Any = len(value) - 1
                 if own >= value[worst]:
                     continue
-                held = True
-                last = demos
+                last, a, b, c = demos, i * stride, j * stride, k * stride
                 for p in range(demos):
-                    key = np.int64(columns[i, p])
-                    if width > 1:
-                        key += 10 * np.int64(columns[j, p])
-                    if width > 2:
-                        key += 100 * np.int64(columns[k, p])
+                    q = order[p]
+                    key = key_of(cells, a + q, b + q, c + q, width)
                     if table[key] == -1:
                         table[key] = goal[p]
                     elif table[key] != goal[p]:
-                        held = False
                         last = p
                         break
-                if held:
+                if last == demos:
                     total += 1
                     for p in range(demos, R):
-                        key = np.int64(columns[i, p])
-                        if width > 1:
-                            key += 10 * np.int64(columns[j, p])
-                        if width > 2:
-                            key += 100 * np.int64(columns[k, p])
-                        tests[p - demos] = key
-                    extra, mode = rule_cost(table, tests, keys, width)
+                        q = order[p]
+                        tests[p - demos] = key_of(cells, a + q, b + q, c + q, width)
+                    extra, mode = rule_cost(table, tests, 10**width, width)
                     own += extra
                     if own < value[worst]:
                         m = worst
@@ -169,16 +222,10 @@ def pixel_rules(
                             m -= 1
                         value[m] = own
                         found[m, 0], found[m, 1], found[m, 2], found[m, 3] = i, j, k, mode
-                    for entry in range(keys):
-                        table[entry] = -1
-                else:
-                    for p in range(last):
-                        key = np.int64(columns[i, p])
-                        if width > 1:
-                            key += 10 * np.int64(columns[j, p])
-                        if width > 2:
-                            key += 100 * np.int64(columns[k, p])
-                        table[key] = -1
+                    last = R
+                for p in range(last):
+                    q = order[p]
+                    table[key_of(cells, a + q, b + q, c + q, width)] = -1
     return total
 
 
@@ -189,8 +236,8 @@ SIGNATURES: dict[Any, Any] = {
         types.uint64[::1], I64, I64[::1],
     ),
     pixel_rules: I64(
-        types.int8[:, ::1], types.int8[::1], I64, F64[::1], I64, types.boolean, I64, I64[:, ::1],
-        F64[::1],
+        types.int8[:, ::1], I64[::1], types.int8[::1], F64[::1], I64, types.boolean, I64,
+        I64[:, ::1], F64[::1],
     ),
 }  # fmt: skip
 _compiled: dict[Any, Any] = {}
