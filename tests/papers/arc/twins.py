@@ -9,16 +9,6 @@ STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 EIGHT = np.ones((3, 3))
 
 
-def random_grid(rng, trial):
-    """Small grids, sparse or full, of few or all colours."""
-    shape = rng.integers(1, 9, 2)
-    if trial % 3 == 0:
-        shape[1] = shape[0]
-    colours = (2, 3, 4, 10)[trial % 4]
-    grid = (rng.integers(0, colours, shape) * (rng.random(shape) < rng.random())).astype(np.int8)
-    return np.kron(grid[:4, :4], np.ones((2, 2), np.int8)) if trial % 5 == 4 else grid
-
-
 def inside(grid, r, c):
     return 0 <= r < grid.shape[0] and 0 <= c < grid.shape[1]
 
