@@ -1,15 +1,18 @@
 """Evidence: what one machine measured for one experiment at one preset, as a JSON file.
 
-`evidence/<paper>--<experiment>--<preset>--<machine>.json`, checked against the models here when
-it is written and when it is read.
+``evidence/<paper>/<experiment>--<preset>--<machine>.json`` holds all that a verdict follows from:
+metrics in full, settings, the text of every check, the digest of the code. What is drawn (logged
+values and series) stands in a ``….curves.json`` beside it. Both are checked against the models here
+when they are written and when they are read.
 """
 
 import json
 import os
 import platform
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,14 +21,20 @@ from quire.lab.errors import UserError
 from quire.lab.files import write_atomically
 from quire.lab.papers import Preset, first_fault
 
+RUN_FORMAT = 1
+"""Raised when the lab itself changes what a run's numbers mean (seeding, order of steps)."""
 
-class Record(BaseModel):
+
+class Entry(BaseModel):
     """A frozen table of an evidence file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Series(Record):
+T = TypeVar("T", bound=Entry)
+
+
+class Series(Entry):
     """A curve of a finished run, for example expected steps against difficulty."""
 
     x: tuple[float, ...]
@@ -34,82 +43,138 @@ class Series(Record):
     y_label: str = ""
 
 
-class RunRecord(Record):
+class RunRecord(Entry):
     """One arm with one seed: how it ended and what it cost."""
 
     arm: str
     seed: int
     status: Literal["done", "failed"]
-    config: dict[str, Any]
     metrics: dict[str, float | None] = {}
-    curves: dict[str, tuple[tuple[float, float], ...]] = {}
-    """Logged values as (step, value), thinned to at most 100 points."""
-    series: dict[str, Series] = {}
+    """In full: every verdict can be computed again from them."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    busy: float | None = None
+    """Cores of the machine that other work kept busy meanwhile; None where it was not noted."""
     reason: str = ""
 
 
-class ClaimRecord(Record):
+class RunCurves(Entry):
+    """What is drawn of one run."""
+
+    arm: str
+    seed: int
+    curves: dict[str, tuple[tuple[float, float], ...]] = {}
+    """Logged values as (step, value), thinned to at most 40 points."""
+    series: dict[str, Series] = {}
+
+
+class ClaimRecord(Entry):
     """A claim's verdict with what was measured."""
 
     id: str
+    check: str = ""
+    """The comparison as it was decided."""
     verdict: Verdict
     left: float | None = None
     right: float | None = None
     interval: tuple[float, float] | None = None
-    """95 % bootstrap interval of the mean of left - right, paired by seed."""
+    """Student's 95 % interval of the mean of left - right, paired by seed."""
     seeds: int = 0
     reason: str = ""
 
 
-class Evidence(Record):
-    """All that one machine measured for one experiment at one preset."""
+class Carried(Entry):
+    """A later state of the code that was shown to give the same numbers."""
 
-    format: Literal[1] = 1
+    code: str
+    """Digest of the code to which the evidence was carried."""
+    date: str
+    proof: str
+    """What was run at both states, with identical results."""
+
+
+class Evidence(Entry):
+    """All that one machine measured for one experiment at one preset, but for curves."""
+
+    format: Literal[2] = 2
     paper: str
     experiment: str
     preset: Preset
     machine: str
     created: str
     """Date, ISO 8601."""
+    run_format: int = RUN_FORMAT
     code: str
-    """Digest of the code that decides the result (see `quire.lab.digest`)."""
+    """Digest of the code that decided the result (see `quire.lab.digest`)."""
+    carried: tuple[Carried, ...] = ()
+    settings: dict[str, dict[str, Any]]
+    """For each arm what differs from the defaults of the experiment's config."""
     environment: dict[str, Any]
     runs: tuple[RunRecord, ...]
     claims: tuple[ClaimRecord, ...]
 
     @property
     def file_name(self) -> str:
-        """Name of the file that this evidence stands in."""
-        return f"{self.paper}--{self.experiment}--{self.preset}--{self.machine}.json"
+        """Path of its file below the evidence folder."""
+        return f"{self.paper}/{self.experiment}--{self.preset}--{self.machine}.json"
 
-    def write(self, folder: Path) -> Path:
-        """Write it to `folder`, whole or not at all."""
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Digests of the code that it stands for: as measured, then as carried."""
+        return (self.code, *(item.code for item in self.carried))
+
+    def write(self, folder: Path, curves: Iterable[RunCurves] | None = None) -> Path:
+        """Write it below `folder`, whole or not at all, with its curves unless they are None."""
         path = folder / self.file_name
-        text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False)
-        write_atomically(path, (_compact(text) + "\n").encode())
+        if curves is not None:
+            drawn = Curves(runs=tuple(curves))
+            write_atomically(curves_path(path), _text(drawn, exclude_defaults=True))
+        write_atomically(path, _text(self))
         return path
 
 
-def _compact(text: str) -> str:
-    """Put innermost lists on one line: a curve reads as a row, and files stay small."""
-    import re
+class Curves(Entry):
+    """The file beside the evidence."""
 
-    def join(match: "re.Match[str]") -> str:
-        return re.sub(r"\s*\n\s*", " ", match.group(0)).replace("[ ", "[").replace(" ]", "]")
+    runs: tuple[RunCurves, ...]
 
-    text = re.sub(r"\[[^\[\]{}]*\]", join, text)
-    return re.sub(r"\[(?:\s*\[[^\[\]{}]*\],?)+\s*\]", join, text)
+
+def curves_path(path: Path) -> Path:
+    """Where the curves of the evidence at `path` stand."""
+    return path.with_suffix(".curves.json")
+
+
+def read_curves(folder: Path, evidence: Evidence) -> dict[tuple[str, int], RunCurves]:
+    """What is drawn of each run, by arm and seed; empty where the file is not here (in a wheel)."""
+    path = curves_path(folder / evidence.file_name)
+    if not path.is_file():
+        return {}
+    return {(run.arm, run.seed): run for run in _read(Curves, path).runs}
 
 
 def read_evidence(path: Path) -> Evidence:
     """Read an evidence file; a malformed one raises `UserError` with one line."""
+    return _read(Evidence, path)
+
+
+def _read(model: type[T], path: Path) -> T:
     try:
-        return Evidence.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path.name} is not evidence: {first_fault(error)}") from None
+        return model.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        what = first_fault(error) if isinstance(error, ValidationError) else error.strerror
+        raise UserError(f"{path.parent.name}/{path.name} is not evidence: {what}") from None
+
+
+def _text(content: Entry, **options: Any) -> bytes:
+    text = json.dumps(content.model_dump(mode="json", **options), indent=1, allow_nan=False)
+
+    # Innermost lists on one line: a curve reads as a row, and files stay small.
+    def join(match: "re.Match[str]") -> str:
+        return re.sub(r"\s*\n\s*", " ", match.group(0)).replace("[ ", "[").replace(" ]", "]")
+
+    text = re.sub(r"\[[^\[\]{}]*\]", join, text)
+    return (re.sub(r"\[(?:\s*\[[^\[\]{}]*\],?)+\s*\]", join, text) + "\n").encode()
 
 
 def evidence_folder() -> Path:
@@ -124,30 +189,36 @@ def evidence_folder() -> Path:
     return inside if inside.is_dir() else package.parent.parent / "evidence"
 
 
-def all_evidence(folder: Path | None = None) -> list[Evidence]:
+def evidence_files(folder: Path | None = None) -> Iterator[Path]:
     """Every evidence file, in the order of paper, experiment, preset and machine."""
-    folder = folder or evidence_folder()
-    return [read_evidence(path) for path in sorted(folder.glob("*--*.json"))]
+    for path in sorted((folder or evidence_folder()).glob("*/*--*.json")):
+        if not path.name.endswith(".curves.json"):
+            yield path
+
+
+def all_evidence(folder: Path | None = None, paper: str = "*") -> list[Evidence]:
+    """The evidence of all papers, or of one, in the order of their files."""
+    return [read_evidence(p) for p in evidence_files(folder) if paper in ("*", p.parent.name)]
 
 
 _RANK = {"paper": 3, "gpu": 2, "laptop": 1, "smoke": 0}
-_WEIGHT = {"holds": 2, "fails": 2, "undecided": 1, "one seed": 1, "not run": 0}
 
 
-def best_verdicts(
+def ranked_verdicts(
     evidence: Iterable[Evidence], paper: str
-) -> dict[str, tuple[ClaimRecord, Evidence]]:
-    """For each claim of `paper` its most telling verdict: a decided one before an open one, then
-    the larger preset, then the newer date."""
-    best: dict[str, tuple[tuple[int, int, str], ClaimRecord, Evidence]] = {}
+) -> dict[str, list[tuple[ClaimRecord, Evidence]]]:
+    """For each claim of `paper` its verdicts, the largest scale first, then the newer date.
+
+    A scale at which the claim was not run says nothing and is left out.
+    """
+    found: dict[str, list[tuple[ClaimRecord, Evidence]]] = {}
     for item in evidence:
-        if item.paper != paper:
-            continue
-        for claim in item.claims:
-            rank = (_WEIGHT[claim.verdict], _RANK[item.preset], item.created)
-            if claim.id not in best or rank > best[claim.id][0]:
-                best[claim.id] = (rank, claim, item)
-    return {key: (claim, item) for key, (_, claim, item) in best.items()}
+        for claim in item.claims if item.paper == paper else ():
+            if claim.verdict != "not run":
+                found.setdefault(claim.id, []).append((claim, item))
+    for verdicts in found.values():
+        verdicts.sort(key=lambda pair: (_RANK[pair[1].preset], pair[1].created), reverse=True)
+    return found
 
 
 def machine_name() -> str:

@@ -70,7 +70,7 @@ def execute(job: Job, progress: Progress | None = None) -> Outcome:
             run = Run(
                 config, directory, seed=job.seed, device=device, data=job.options.data,
                 progress=progress, checkpoint_seconds=job.options.checkpoint_seconds,
-                tensorboard=job.options.tensorboard,
+                tensorboard=job.options.tensorboard, stop_after=job.options.stop_after,
             )  # fmt: skip
             return _carry_out(job, run, record)
 

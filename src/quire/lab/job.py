@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from quire.lab.config import Config
 from quire.lab.digest import code_digest
 from quire.lab.errors import MissingError, UserError, unknown
+from quire.lab.evidence import RUN_FORMAT
 from quire.lab.papers import (
     PRESETS,
     Experiment,
@@ -24,9 +25,6 @@ from quire.lab.papers import (
     find_paper,
     module_of,
 )
-
-FORMAT = 1
-"""Raised when the lab itself changes what a run's numbers mean (seeding, order of steps)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,8 @@ class Options:
     """Also write TensorBoard events (extra `tensorboard`)."""
     fresh: bool = False
     """Run again what has finished."""
+    stop_after: int | None = None
+    """Stop after so many steps, as Ctrl-C would: to see that a run starts, or goes as before."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Job:
         config = self.config()
         device = pick_device(self.options.device)
         decides = {
-            "format": FORMAT,
+            "format": RUN_FORMAT,
             "paper": self.paper,
             "experiment": self.experiment,
             "config": config.model_dump(mode="json"),

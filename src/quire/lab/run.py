@@ -47,6 +47,7 @@ class Run:
         progress: Progress | None = None,
         checkpoint_seconds: float = 15.0,
         tensorboard: bool = False,
+        stop_after: int | None = None,
     ) -> None:
         self.config = config
         self.directory = directory
@@ -62,6 +63,7 @@ class Run:
         self._checkpoint_seconds = checkpoint_seconds
         self._began = (time.process_time(), time.monotonic())
         self._stop_after_step = False
+        self._left = stop_after
         self._interrupted = ""
         self._loops: set[str] = set()
         self._record = False
@@ -126,7 +128,8 @@ class Run:
         parts = [distributed.bare(part) for part in state]
         store = Checkpoints(self.directory / "checkpoint" / name, self.note)
         begin, done = self._resume(store, parts, name)
-        every = max(1, total // 500)
+        # A trial of a few steps is compared with another one: it logs each of them.
+        every = 1 if self._left is not None else max(1, total // 500)
         self.step = begin - 1
         saved, self._stop_after_step, self.in_loop = time.monotonic(), False, True
         try:
@@ -135,6 +138,7 @@ class Run:
                 self._record = step % every == 0 or step == total - 1
                 yield step if batch_at is None else self._fetch(batch_at, step)
                 self._write_record(name, step, total)
+                self._count_down()
                 ended = self._stop_after_step or step == total - 1
                 late = time.monotonic() - saved > self._checkpoint_seconds
                 stop, late = distributed.agree(step, bool(self._interrupted), late)
@@ -262,6 +266,12 @@ class Run:
                 "done": done,
             })  # fmt: skip
         distributed.barrier()
+
+    def _count_down(self) -> None:
+        if self._left is not None:
+            self._left -= 1
+            if self._left <= 0:
+                self.interrupt("stopped as asked")
 
     def _fetch(self, batch_at: Callable[[int], Any], step: int) -> Any:
         return _to(distributed.share(batch_at(step)), self.device)

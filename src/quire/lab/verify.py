@@ -11,8 +11,16 @@ from typing import Any
 from quire.lab.claims import Check, Decision, decide
 from quire.lab.digest import code_digest
 from quire.lab.errors import MissingError, UserError
-from quire.lab.evidence import ClaimRecord, Evidence, RunRecord, Series, machine_name
+from quire.lab.evidence import (
+    ClaimRecord,
+    Evidence,
+    RunCurves,
+    RunRecord,
+    Series,
+    machine_name,
+)
 from quire.lab.execute import Outcome
+from quire.lab.freshness import plain
 from quire.lab.job import Job, Options, Target, check_extras, jobs_for
 from quire.lab.journal import read_journal
 from quire.lab.papers import Claim, Experiment, Paper, Preset
@@ -28,6 +36,8 @@ class Verified:
     experiment: str
     evidence: Evidence | None
     reason: str = ""
+    curves: tuple[RunCurves, ...] = ()
+    """What is drawn of its runs."""
     crashed: bool = False
     """A run stopped with an error: the experiment is broken, not merely not run."""
 
@@ -81,10 +91,11 @@ def verify(
         crashed = [o for o in mine if o.status == "crashed"]
         if crashed:
             lacking = f"{crashed[0].job.label}: {crashed[0].reason}"
-        evidence = None
+        evidence, drawn = None, ()
         if not lacking:
             evidence = collect(target.paper, name, preset, mine, data=options.data)
-        verified.append(Verified(target.paper, name, evidence, lacking, bool(crashed)))
+            drawn = tuple(collect_curves(mine))
+        verified.append(Verified(target.paper, name, evidence, lacking, drawn, bool(crashed)))
     return verified
 
 
@@ -107,17 +118,11 @@ def collect(
     data: Path | None = None,
 ) -> Evidence:
     """The evidence that finished runs of one experiment give; `data` is the datasets' root."""
-    results: dict[str, dict[int, dict[str, float]]] = {}
-    for outcome in outcomes:
-        if outcome.status in ("done", "cached"):
-            results.setdefault(outcome.job.arm, {})[outcome.job.seed] = outcome.metrics
-    claims = []
-    for claim in paper.claims:
-        if claim.experiment == experiment:
-            decision = _decision(claim, preset, results, outcomes)
-            claims.append(_claim_record(claim, decision))
+    entry = paper.experiments[experiment]
     environment = _common([_read(o.directory / "environment.json") for o in outcomes])
-    copies = _copies(paper.experiments[experiment], data)
+    copies = _copies(entry, data)
+    runs = tuple(_run_record(o) for o in outcomes)
+    arms = dict.fromkeys(run.arm for run in runs)
     return Evidence(
         paper=paper.name,
         experiment=experiment,
@@ -125,10 +130,27 @@ def collect(
         machine=_machine(environment),
         created=time.strftime("%Y-%m-%d"),
         code=code_digest(paper.name, experiment),
+        settings={arm: plain(entry.settings(preset, arm)) for arm in arms},
         environment=environment | ({"data": copies} if copies else {}),
-        runs=tuple(_run_record(o) for o in outcomes),
-        claims=tuple(claims),
+        runs=runs,
+        claims=tuple(judge(paper, experiment, preset, runs)),
     )
+
+
+def judge(
+    paper: Paper, experiment: str, preset: Preset, runs: Sequence[RunRecord]
+) -> list[ClaimRecord]:
+    """The verdicts that finished runs of one experiment give."""
+    results: dict[str, dict[int, dict[str, float]]] = {}
+    for run in runs:
+        if run.status == "done":
+            whole = {k: math.nan if v is None else v for k, v in run.metrics.items()}
+            results.setdefault(run.arm, {})[run.seed] = whole
+    return [
+        _claim_record(claim, _decision(claim, preset, results, runs))
+        for claim in paper.claims
+        if claim.experiment == experiment
+    ]
 
 
 def _copies(experiment: Experiment, root: Path | None) -> str:
@@ -140,29 +162,28 @@ def _copies(experiment: Experiment, root: Path | None) -> str:
     return "; ".join(f"{row.name}: {row.detail}" for row in rows)
 
 
-def _decision(claim: Claim, preset: Preset, results: Any, outcomes: Sequence[Outcome]) -> Decision:
+def _decision(claim: Claim, preset: Preset, results: Any, runs: Sequence[RunRecord]) -> Decision:
     if preset not in claim.at:
         return Decision("not run", reason=f"decided at {', '.join(claim.at)}")
     check = Check.parse(claim.check)
     decision = decide(check, claim.kind, results)
-    stopped = [o for o in outcomes if o.status == "failed" and o.job.arm in check.arms]
+    stopped = [run for run in runs if run.status == "failed" and run.arm in check.arms]
     if stopped:
-        reason = "; ".join(f"{o.job.arm} seed {o.job.seed}: {o.reason}" for o in stopped[:3])
+        reason = "; ".join(f"{run.arm} seed {run.seed}: {run.reason}" for run in stopped[:3])
         return replace(decision, reason=f"{len(stopped)} runs stopped ({reason})")
     return decision
 
 
 def _claim_record(claim: Claim, decision: Decision) -> ClaimRecord:
-    def rounded(value: float | None) -> float | None:
-        return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+    def finite(value: float | None) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
 
-    low_high = decision.interval
-    interval = None
-    if low_high is not None and all(math.isfinite(v) for v in low_high):
-        interval = (float(f"{low_high[0]:.6g}"), float(f"{low_high[1]:.6g}"))
+    interval = decision.interval
+    if interval is not None and not all(math.isfinite(v) for v in interval):
+        interval = None
     return ClaimRecord(
-        id=claim.id, verdict=decision.verdict, left=rounded(decision.left),
-        right=rounded(decision.right), interval=interval, seeds=decision.seeds,
+        id=claim.id, check=claim.check, verdict=decision.verdict, left=finite(decision.left),
+        right=finite(decision.right), interval=interval, seeds=decision.seeds,
         reason=decision.reason,
     )  # fmt: skip
 
@@ -173,23 +194,33 @@ def _run_record(outcome: Outcome) -> RunRecord:
     return RunRecord(
         arm=job.arm, seed=job.seed,
         status="failed" if outcome.status == "failed" else "done",
-        config=_read(folder / "config.json"),
-        metrics={k: _short(v) for k, v in result.get("metrics", {}).items()},
-        curves=curves(folder / "metrics.jsonl"),
-        series={
-            name: Series(
-                x=tuple(float(v) for v in map(_short, s["x"]) if v is not None),
-                y=tuple(map(_short, s["y"])), x_label=s["x_label"], y_label=s["y_label"],
-            )
-            for name, s in result.get("series", {}).items()
-        },
+        metrics=result.get("metrics", {}),
         cpu_seconds=environment.get("cpu_seconds", 0.0),
         wall_seconds=environment.get("wall_seconds", 0.0),
-        peak_memory_mb=environment.get("peak_memory_mb", 0.0), reason=outcome.reason,
+        peak_memory_mb=environment.get("peak_memory_mb", 0.0),
+        busy=environment.get("busy"), reason=outcome.reason,
     )  # fmt: skip
 
 
-def curves(journal: Path, points: int = 100) -> dict[str, tuple[tuple[float, float], ...]]:
+def collect_curves(outcomes: Sequence[Outcome]) -> list[RunCurves]:
+    """What is drawn of finished runs: logged values and series."""
+    return [
+        RunCurves(
+            arm=outcome.job.arm, seed=outcome.job.seed,
+            curves=curves(outcome.directory / "metrics.jsonl"),
+            series={
+                name: Series(
+                    x=tuple(float(v) for v in map(_short, s["x"]) if v is not None),
+                    y=tuple(map(_short, s["y"])), x_label=s["x_label"], y_label=s["y_label"],
+                )
+                for name, s in _read(outcome.directory / "result.json").get("series", {}).items()
+            },
+        )
+        for outcome in outcomes
+    ]  # fmt: skip
+
+
+def curves(journal: Path, points: int = 40) -> dict[str, tuple[tuple[float, float], ...]]:
     """Logged values as (step, value), thinned to means over at most `points` equal stretches."""
     found: dict[str, list[tuple[int, float]]] = {}
     for row in read_journal(journal):
