@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import struct
 import tarfile
 
@@ -49,3 +50,8 @@ def babi_texts(text: str = STORY) -> dict[str, str]:
     return {
         f"qa{task}_{part}.txt": text for task in range(1, 21) for part in ("train", "valid", "test")
     }
+
+
+def json_lines(*rows: dict) -> bytes:
+    """Gzipped JSON lines."""
+    return gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())

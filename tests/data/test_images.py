@@ -11,7 +11,8 @@ import pytest
 
 from data.samples import cifar_records, pictures
 from quire import data
-from quire.data import Split, images
+from quire.data import Split
+from quire.data.sets import cifar10 as cifar10_file
 
 
 def write_npz(root: Path, name: str, **changes: np.ndarray) -> Path:
@@ -126,9 +127,11 @@ def test_cifar10_is_decoded_once(
     write_parquet(tmp_path)
     first = data.cifar10(tmp_path)
     [kept] = (own_cache / "decoded").iterdir()
-    decode = images._from_parquet
+    decode = cifar10_file._from_parquet
     calls: list[Path] = []
-    monkeypatch.setattr(images, "_from_parquet", lambda path: calls.append(path) or decode(path))
+    monkeypatch.setattr(
+        cifar10_file, "_from_parquet", lambda path: calls.append(path) or decode(path)
+    )
     second = data.cifar10(tmp_path)
     assert calls == []
     np.testing.assert_array_equal(first.train.image, second.train.image)

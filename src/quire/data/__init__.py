@@ -2,95 +2,75 @@
 
 `data.<name>(root)` gives numpy arrays. `root` is a folder laid out as `<name>/...`; None means the
 folder that the environment variable QUIRE_DATA names, else the user's cache directory, which is
-filled by a download. Names are loaded when first used: the table `DATASETS` needs no torch.
+filled by a download.
+
+Each dataset is one file of `quire.data.sets`, found by folder and imported when it is first asked
+for. Type checkers see a loader where it stands: `from quire.data.sets.mnist import mnist`; the same
+function as `data.mnist` is `Any` to them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quire.data.arrays import Images, Split
-    from quire.data.bags import Bags, Receptor, Repertoire, immune_repertoire, mil, vdjdb
-    from quire.data.batching import batches, random_crop_flip
-    from quire.data.catalogue import DATASETS, Dataset, Source
-    from quire.data.dna import genomics
-    from quire.data.images import Characters, cifar10, digits, fashion_mnist, mnist, omniglot
-    from quire.data.puzzles import arc
-    from quire.data.question_answering import Babi, Stories, babi
-    from quire.data.store import DataMissing, Status, check, get, status
-    from quire.data.synthetic import babi_like
-    from quire.data.tables import Table, uci
-    from quire.data.text import text8, text_file, wiki_en, word_analogy, word_similarity
+    from quire.data.arrays import Images as Images
+    from quire.data.arrays import Split as Split
+    from quire.data.bags import Bags as Bags
+    from quire.data.batching import batches as batches
+    from quire.data.batching import random_crop_flip as random_crop_flip
+    from quire.data.catalogue import DATASETS as DATASETS
+    from quire.data.catalogue import Dataset as Dataset
+    from quire.data.catalogue import Source as Source
+    from quire.data.question_answering import Babi as Babi
+    from quire.data.question_answering import Stories as Stories
+    from quire.data.sets.immune_repertoire import vdjdb as vdjdb
+    from quire.data.store import DataMissing as DataMissing
+    from quire.data.store import Status as Status
+    from quire.data.store import check as check
+    from quire.data.store import get as get
+    from quire.data.store import status as status
+    from quire.data.synthetic import babi_like as babi_like
+    from quire.data.tables import Table as Table
+    from quire.data.text import text_file as text_file
 
-__all__ = [
-    "DATASETS",
-    "Babi",
-    "Bags",
-    "Characters",
-    "DataMissing",
-    "Dataset",
-    "Images",
-    "Receptor",
-    "Repertoire",
-    "Source",
-    "Split",
-    "Status",
-    "Stories",
-    "Table",
-    "arc",
-    "babi",
-    "babi_like",
-    "batches",
-    "check",
-    "cifar10",
-    "digits",
-    "fashion_mnist",
-    "genomics",
-    "get",
-    "immune_repertoire",
-    "mil",
-    "mnist",
-    "omniglot",
-    "random_crop_flip",
-    "status",
-    "text8",
-    "text_file",
-    "uci",
-    "vdjdb",
-    "wiki_en",
-    "word_analogy",
-    "word_similarity",
-]
-
-_HOMES = {
-    "quire.data.arrays": ("Images", "Split"),
-    "quire.data.puzzles": ("arc",),
-    "quire.data.question_answering": ("Babi", "Stories", "babi"),
-    "quire.data.bags": ("Bags", "Receptor", "Repertoire", "immune_repertoire", "mil", "vdjdb"),
-    "quire.data.dna": ("genomics",),
-    "quire.data.synthetic": ("babi_like",),
-    "quire.data.tables": ("Table", "uci"),
-    "quire.data.text": ("text8", "text_file", "wiki_en", "word_analogy", "word_similarity"),
-    "quire.data.batching": ("batches", "random_crop_flip"),
-    "quire.data.catalogue": ("DATASETS", "Dataset", "Source"),
-    "quire.data.images": (
-        "Characters",
-        "cifar10",
-        "digits",
-        "fashion_mnist",
-        "mnist",
-        "omniglot",
-    ),
-    "quire.data.store": ("DataMissing", "Status", "check", "get", "status"),
+PARTS = {
+    "Babi": "question_answering",
+    "Bags": "bags",
+    "DATASETS": "catalogue",
+    "DataMissing": "store",
+    "Dataset": "catalogue",
+    "Images": "arrays",
+    "Source": "catalogue",
+    "Split": "arrays",
+    "Status": "store",
+    "Stories": "question_answering",
+    "Table": "tables",
+    "babi_like": "synthetic",
+    "batches": "batching",
+    "check": "store",
+    "get": "store",
+    "random_crop_flip": "batching",
+    "status": "store",
+    "text_file": "text",
+    "vdjdb": "sets.immune_repertoire",
 }
+"""What datasets share, by module. The datasets are not listed: they are found by folder."""
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(module), name)
-    raise AttributeError(f"quire.data has no {name!r}; it has {', '.join(__all__)}")
+    if name.startswith("_"):
+        raise AttributeError(f"quire.data has no {name!r}")
+    if name in PARTS:
+        return getattr(import_module(f"quire.data.{PARTS[name]}"), name)
+    if name in ("catalogue", "sets"):  # the import system asks here before it looks for a module
+        raise AttributeError(name)
+    catalogue = import_module("quire.data.catalogue")
+    known = catalogue.names()
+    if name in known:
+        return getattr(import_module(f"quire.data.sets.{name}"), name)
+    near = catalogue.nearest(name, [*known, *PARTS])
+    raise AttributeError(f"quire.data has no '{name}':{near} Datasets: {', '.join(known)}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted([*import_module("quire.data.catalogue").names(), *PARTS])

@@ -1,21 +1,17 @@
-"""Where datasets lie, whether they are whole, and how they get there."""
+"""Where datasets lie, whether they are whole, which versions they are, how they get there."""
 
-import gzip
-import hashlib
 import os
-import tarfile
-import tempfile
-import zipfile
-import zlib
-from importlib import resources
-from importlib.util import find_spec
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
-from quire.data.catalogue import DATASETS, Dataset, Source
+from quire.data import hashing
+from quire.data.catalogue import Dataset, dataset, module
 
-UNREADABLE = (EOFError, tarfile.TarError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error)
 RECORD = "SHA256SUMS"  # sha256sum's own format, so `sha256sum -c SHA256SUMS` works
+Root = str | os.PathLike[str] | None
+"""The folder of all datasets; None means $QUIRE_DATA, else the user's cache."""
 
 
 class DataMissing(FileNotFoundError):  # noqa: N818 (a state, as in "data missing")
@@ -25,9 +21,13 @@ class DataMissing(FileNotFoundError):  # noqa: N818 (a state, as in "data missin
 class Status(NamedTuple):
     """What stands of a dataset.
 
-    present: all its files are there. where: their folder (None if a package holds the data).
-    checksum_ok: True if every file has a known or recorded checksum, False if one differs from its
-    record, None if nothing is known to compare with. detail: the same in words.
+    Args:
+        name: The dataset's.
+        present: Whether all its files are there.
+        where: Their folder, None if a package holds the data.
+        checksum_ok: True if every file has a known or recorded checksum, False if one differs from
+            its record, None if nothing was compared or nothing is known to compare with.
+        detail: What is missing, or which version it is where checksums were compared.
     """
 
     name: str
@@ -37,13 +37,6 @@ class Status(NamedTuple):
     detail: str
 
 
-def dataset(name: str) -> Dataset:
-    """The entry of the table. Raises ValueError naming the known ones."""
-    if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}; known are {', '.join(sorted(DATASETS))}")
-    return DATASETS[name]
-
-
 def cache() -> Path:
     """The user's cache directory of quire (not created)."""
     import pooch
@@ -51,158 +44,213 @@ def cache() -> Path:
     return Path(pooch.os_cache("quire"))
 
 
-def folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+def folder(name: str, root: Root = None) -> Path:
     """The folder of a dataset: under root, else under $QUIRE_DATA, else in the user's cache."""
-    chosen = root if root is not None else os.environ.get("QUIRE_DATA") or None
+    chosen = _chosen(root)
     return (Path(chosen) if chosen is not None else cache() / "data") / name
 
 
 def locate(path: Path) -> Path | None:
     """The file itself or its `.xz` form, None if neither is there."""
     for candidate in (path, path.with_name(path.name + ".xz")):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # False, not an error, where a folder cannot be read
             return candidate
     return None
 
 
-def files(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The dataset's files, in the order of the first layout that is complete.
+def check_root(root: Root = None) -> None:
+    """Raises DataMissing if root, or without it $QUIRE_DATA, is no folder that can be read."""
+    problem = _problem(root)
+    if problem:
+        raise DataMissing(problem)
 
-    With root None and no QUIRE_DATA, absent files are downloaded to the user's cache first.
-    Raises DataMissing if they are not there.
+
+def files(name: str, root: Root = None) -> list[Path]:
+    """The dataset's files, in the order of the first layout that is complete; none in a package.
+
+    With root None and no QUIRE_DATA, absent files are downloaded to the user's cache first. Raises
+    DataMissing if they are not there.
     """
-    found = _complete(dataset(name), folder(name, root))
-    if found is None and root is None and not os.environ.get("QUIRE_DATA"):
+    entry = dataset(name)
+    if entry.package:
+        return []
+    found = _complete(entry, folder(name, root))
+    if found is None and _chosen(root) is None and entry.sources:
         get(name)
-        found = _complete(dataset(name), folder(name))
+        found = _complete(entry, folder(name))
     if found is None:
-        raise _missing(dataset(name), folder(name, root))
+        raise _missing(entry, root)
     return found
 
 
-def status(name: str, root: str | os.PathLike[str] | None = None) -> Status:
-    """What is here of a dataset, and whether its checksums are known. Downloads nothing."""
+def status(name: str, root: Root = None) -> Status:
+    """Whether a dataset is here. Reads no file and downloads nothing."""
     entry = dataset(name)
-    if not entry.layouts:
-        present = find_spec("sklearn") is not None
-        detail = "inside scikit-learn" if present else "pip install 'quire[vision]'"
+    if entry.package:
+        present = _installed(entry.package)
+        lacking = f"pip install 'quire[{','.join(entry.extras)}]'"
+        detail = f"inside {entry.package}" if present else lacking
         return Status(name, present, None, None, detail)
     where = folder(name, root)
-    found = _complete(entry, where)
-    if found is None:
-        return Status(name, False, where, None, str(_missing(entry, where)))
-    known = _known(name)
-    recorded = _record(where)
-    notes: set[str] = set()
-    for path in found:
-        relative = path.relative_to(where).as_posix()
-        digest = sha256(path)
-        if recorded.get(relative, digest) != digest:
-            detail = f"{path} changed since it was fetched: delete it and get {name} again"
-            return Status(name, True, where, False, detail)
-        note = known.get((relative, digest))
-        notes.add(note or ("as fetched" if relative in recorded else ""))
-    if "" in notes:
-        return Status(name, True, where, None, "not one of the versions with a known checksum")
-    return Status(name, True, where, True, "; ".join(sorted(notes)))
+    if _complete(entry, where) is None:
+        return Status(name, False, where, None, str(_missing(entry, root)))
+    return Status(name, True, where, None, "")
 
 
-def check(name: str, root: str | os.PathLike[str] | None = None) -> Status:
-    """`status`, and loads the dataset if its checksums allow, so that a wrong form is found too.
+def version(name: str, root: Root = None) -> str:
+    """Which known version of a dataset is here, in words; its sha256 if it is none of them.
 
-    Raises ValueError if the files are here and as recorded but cannot be read.
+    Checksums are remembered in the user's cache by path, size and time of change. Raises
+    DataMissing if the dataset is not here.
     """
-    import quire.data
-
-    result = status(name, root)
-    if result.present and result.checksum_ok is not False:
-        arguments = () if result.where is None else (result.where.parent,)
-        getattr(quire.data, name)(*arguments)
-    return result
+    state = _compared(name, root, _remembered_sha256)
+    if not state.present:
+        raise DataMissing(state.detail)
+    return state.detail
 
 
-def get(name: str, root: str | os.PathLike[str] | None = None) -> Status:
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """A hex digest of what a file or folder holds, for the identity of a run.
+
+    A file up to 64 MB counts by its content, a larger one by its size, first and last MB. A folder
+    counts by the relative names and the fingerprints of its files, above 1,000 files by their names
+    and sizes alone. Digests of files are remembered as in `version`. Raises DataMissing if the path
+    is not there or cannot be read.
+    """
+    try:
+        return hashing.fingerprint(Path(path), cache())
+    except OSError as error:
+        raise DataMissing(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def check(name: str, root: Root = None) -> Status:
+    """`status` with checksums compared; then loads the dataset, so that a wrong form is found too.
+
+    Every file is read again. Raises DataMissing if the root is no folder, ValueError if the files
+    are here and as recorded but cannot be read, ImportError if loading needs an extra.
+    """
+    if not dataset(name).package:
+        check_root(root)
+    state = _compared(name, root, hashing.sha256)
+    if state.present and state.checksum_ok is not False:
+        arguments = () if state.where is None else (state.where.parent,)
+        try:
+            getattr(module(name), name)(*arguments)
+        except (ValueError, ImportError, DataMissing):
+            raise
+        except Exception as error:  # what a library says of a foreign or truncated file
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{name}: the files in {state.where} cannot be read ({reason}); "
+                             "delete them and fetch them again") from error  # fmt: skip
+    return state
+
+
+def get(name: str, root: Root = None) -> Status:
     """Downloads a dataset to its folder unless it is there; every checksum is verified first.
 
-    Raises DataMissing if no source answers, ValueError if a download has the wrong checksum.
+    Raises DataMissing if no source answers, none is known or the folder cannot be written,
+    ValueError if a download has the wrong checksum or another form.
     """
+    from quire.data import fetching
+
     entry = dataset(name)
     where = folder(name, root)
-    if not entry.sources or _complete(entry, where) is not None:
-        return status(name, root)
+    if entry.package or _complete(entry, where) is not None:
+        return _compared(name, root, _remembered_sha256)
+    if not entry.sources:
+        raise _missing(entry, root)
     try:
         where.mkdir(parents=True, exist_ok=True)
-        sums = _fetch(entry, where)
+        sums = fetching.fetch(entry, where)
         record = where / (RECORD + ".new")
         record.write_text("".join(f"{digest}  {path}\n" for path, digest in sums.items()))
         os.replace(record, where / RECORD)
-    except PermissionError as error:
-        raise DataMissing(f"{_missing(entry, where)}; that folder cannot be written") from error
+    except fetching.Unreachable as error:
+        raise DataMissing(f"{_missing(entry, root)}; tried {error}") from error
+    except OSError as error:
+        raise DataMissing(
+            f"{name}: {where} cannot be written ({error.strerror or error})"
+        ) from error
     if _complete(entry, where) is None:
-        raise _missing(entry, where)
-    return status(name, root)
+        raise _missing(entry, root)
+    return _compared(name, root, _remembered_sha256)
 
 
-def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fetch(entry: Dataset, where: Path) -> dict[str, str]:
-    """Downloads, unpacks beside the target, then moves: no reader sees half a file.
-
-    Gives the sha256 of each file that is now under `where`.
-    """
-    from quire.data.unpack import UNPACK
-
-    with tempfile.TemporaryDirectory(dir=where, prefix=".fetch-") as scratch:
-        downloads = [_download(entry, source, Path(scratch), where) for source in entry.sources]
-        produced = Path(scratch) / "produced"
-        produced.mkdir()
+def _compared(name: str, root: Root, digest_of: Callable[[Path], str]) -> Status:
+    """`status` with the files' checksums compared with their record and with known versions."""
+    state = status(name, root)
+    if state.where is None or not state.present:
+        return state
+    entry, where = dataset(name), state.where
+    found = _complete(entry, where) or []
+    recorded = _record(where)
+    digests: dict[str, str] = {}
+    notes: set[str] = set()
+    for path in found:
+        relative = path.relative_to(where).as_posix()
         try:
-            UNPACK[entry.name](downloads, produced)
-        except UNREADABLE as error:
-            raise ValueError(f"{entry.name}: the download is not an archive: {error}") from error
-        sums = {}
-        for path in sorted(path for path in produced.rglob("*") if path.is_file()):
-            relative = path.relative_to(produced)
-            sums[relative.as_posix()] = sha256(path)
-            (where / relative).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, where / relative)
-    return sums
+            digest = digests[relative] = digest_of(path)
+        except OSError as error:
+            raise DataMissing(f"{path} cannot be read ({error.strerror or error})") from error
+        if recorded.get(relative, digest) != digest:
+            detail = f"{path} changed since it was fetched: delete it and get {name} again"
+            return state._replace(checksum_ok=False, detail=detail)
+        note = entry.known.get(relative, {}).get(digest)
+        notes.add(note or ("as fetched" if relative in recorded else ""))
+    if "" in notes:
+        one = hashing.sha256_of_sums(digests)
+        detail = f"not one of the versions with a known checksum (sha256 {one[:12]})"
+        return state._replace(detail=detail)
+    return state._replace(checksum_ok=True, detail="; ".join(sorted(notes)))
 
 
-def _download(entry: Dataset, source: Source, scratch: Path, where: Path) -> Path:
-    """Fetches one source from the first of its addresses that answers."""
-    import pooch
-    import requests
-
-    file = source.urls[0].rsplit("/", 1)[-1]
-    failures = []
-    for url in source.urls:
-        try:
-            return Path(pooch.retrieve(url, source.checksum, fname=file, path=scratch))
-        except (OSError, requests.RequestException) as error:
-            failures.append(f"{url} ({type(error).__name__})")
-        except ValueError as error:
-            raise ValueError(
-                f"{entry.name}: {url} does not have the checksum {source.checksum}; "
-                "nothing was kept"
-            ) from error
-    raise DataMissing(f"{_missing(entry, where)}; tried {', '.join(failures)}")
+def _remembered_sha256(path: Path) -> str:
+    return hashing.remembered("sha256", path, compute=hashing.sha256, cache=cache())
 
 
-def _missing(entry: Dataset, where: Path) -> DataMissing:
+def _chosen(root: Root) -> Root:
+    return root if root is not None else os.environ.get("QUIRE_DATA") or None
+
+
+def _problem(root: Root) -> str:
+    """What is wrong with the folder of all datasets, or nothing."""
+    chosen = _chosen(root)
+    if chosen is None:
+        return ""
+    who = f"QUIRE_DATA is {chosen}" if root is None else f"the datasets' root is {chosen}"
+    if not os.path.exists(chosen):
+        return f"{who}, which does not exist: name a folder laid out as <dataset>/<files>"
+    if not os.path.isdir(chosen):
+        return f"{who}, a file: name a folder laid out as <dataset>/<files>"
+    if not os.access(chosen, os.R_OK | os.X_OK):
+        return f"{who}, which cannot be read: change its permissions or name another folder"
+    return ""
+
+
+def _installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _missing(entry: Dataset, root: Root) -> DataMissing:
+    problem = _problem(root)
+    if problem:
+        return DataMissing(f"{entry.name} is not here: {problem}")
+    where = folder(entry.name, root)
     absent = min(
         ([file for file in layout if locate(where / file) is None] for layout in entry.layouts),
         key=len,
     )
+    if not entry.sources:
+        return DataMissing(f"{entry.name}: {', '.join(absent)} not found in {where}; put there by "
+                           f"hand {entry.by_hand} ({entry.home})")  # fmt: skip
     what = absent[0] if len(absent) == 1 else f"{absent[0]} and {len(absent) - 1} more files"
-    sources = " ".join(source.urls[0] for source in entry.sources[:1])
     return DataMissing(
         f"{entry.name}: {what} not found in {where}; `quire data get {entry.name}` fetches it from "
-        f"{sources}, or put it there by hand ({entry.home})"
+        f"{entry.sources[0].urls[0]}, or put it there by hand ({entry.home})"
     )
 
 
@@ -214,20 +262,11 @@ def _complete(entry: Dataset, where: Path) -> list[Path] | None:
     return None
 
 
-def _known(name: str) -> dict[tuple[str, str], str]:
-    """(file, sha256) -> what that version of the file is, from the table beside this module."""
-    table = resources.files("quire.data").joinpath("known.sha256").read_text()
-    rows = (line.split(maxsplit=2) for line in table.splitlines() if not line.startswith("#"))
-    prefix = name + "/"
-    return {
-        (path.removeprefix(prefix), digest): note
-        for digest, path, note in rows
-        if path.startswith(prefix)
-    }
-
-
 def _record(where: Path) -> dict[str, str]:
-    if not (where / RECORD).is_file():
+    """File -> sha256 as written at the download; lines of another form are not records."""
+    try:
+        lines = (where / RECORD).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
         return {}
-    lines = (where / RECORD).read_text().splitlines()
-    return {path: digest for digest, path in (line.split(maxsplit=1) for line in lines)}
+    rows = (line.split(maxsplit=1) for line in lines)
+    return {row[1]: row[0] for row in rows if len(row) == 2}

@@ -27,11 +27,16 @@ def babi_like(
 ) -> Babi:
     """Made-up stories in the form of `babi`: people go to places and carry objects.
 
-    count: training questions; validation and test have a tenth as many each (at least one a task).
     Task 1 asks where a person is (one supporting fact), task 2 where an object is (two), task 3
-    where an object was before it came to a place (three); the tasks take turns. facts: the least
-    and the most facts of a story. The vocabulary does not depend on seed, count or tasks. Every
-    part follows from (seed, part) alone; all stories are drawn independently.
+    where an object was before it came to a place (three); the tasks take turns. The vocabulary does
+    not depend on seed, count or tasks. Every part follows from (seed, part) alone; all stories are
+    drawn independently.
+
+    Args:
+        count: Training questions; validation and test have a tenth each (at least one a task).
+        seed: Decides every story.
+        tasks: Numbers of 1, 2 and 3.
+        facts: The least and the most facts of a story.
 
     Raises ValueError for unknown tasks, count < 1, or stories too short for their question.
 
