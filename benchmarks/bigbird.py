@@ -24,7 +24,7 @@ from quire.papers.bigbird import (
     load_weights,
 )
 
-LENGTH, DIM, HEADS, DEPTH, WORDS = 4096, 768, 12, 2, 1000
+LENGTH, DIM, HEADS, LAYERS, WORDS = 4096, 768, 12, 2, 1000
 PATTERN = BigBirdPattern(block=64, random=3, random_tokens=1024)
 LENGTHS = (1024, 2048, 4096, 8192, 16384)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,7 +46,7 @@ def against_transformers() -> dict[str, Any]:
     torch.manual_seed(0)
     config = BigBirdConfig(
         vocab_size=WORDS,
-        num_hidden_layers=DEPTH,
+        num_hidden_layers=LAYERS,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
@@ -57,7 +57,7 @@ def against_transformers() -> dict[str, Any]:
         layer.attention.kernel = BigBirdAttention(pattern)
     state = np.random.get_state()
     result = model_race(
-        f"BigBird encoder, {DEPTH} layers, {LENGTH} tokens, against transformers' block_sparse",
+        f"BigBird encoder, {LAYERS} layers, {LENGTH} tokens, against transformers' block_sparse",
         {"ours": ours, "peer": lambda words: theirs(words).last_hidden_state},
         goal=1.5,
     )
@@ -95,7 +95,7 @@ def against_full() -> dict[str, Any]:
         difference = float((ours(words) - dense(words)).abs().max())
     del dense
     return model_race(
-        f"BigBird encoder, {DEPTH} layers, {LENGTH} tokens, against the same with full attention "
+        f"BigBird encoder, {LAYERS} layers, {LENGTH} tokens, against the same with full attention "
         "by scaled_dot_product_attention",
         {"ours": ours, "peer": peer},
         goal=1.0,
@@ -114,7 +114,7 @@ def masked(pattern: BigBirdPattern) -> Callable[..., Tensor]:
 
 def model(pattern: BigBirdPattern | None) -> BigBird:
     """Two layers of the base size."""
-    return BigBird(WORDS, DIM, depth=DEPTH, heads=HEADS, pattern=pattern).to(DEVICE)
+    return BigBird(WORDS, DIM, layers=LAYERS, heads=HEADS, pattern=pattern).to(DEVICE)
 
 
 def model_race(

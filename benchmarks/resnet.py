@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from quire import data
 from quire.lab.bench import compare
 from quire.lab.device import pick_precision
+from quire.lab.training import update
 from quire.papers.resnet import CifarResNet, fold
-from quire.papers.resnet.scenes import draw
-from quire.papers.resnet.training import Part, channels_last, net_channels_last, sgd, update
+from quire.papers.resnet.experiments.images import Part
+from quire.papers.resnet.experiments.learner import channels_last, net_channels_last, sgd
+from quire.papers.resnet.experiments.scenes import draw
 
 BATCH, IMAGES, LOSS_STEPS, LR = 128, 2048, 40, 0.02
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,7 +76,7 @@ class Trainer:
         autocast = torch.autocast(DEVICE.type, torch.bfloat16)
         with autocast if self.half else contextlib.nullcontext():
             loss = F.cross_entropy(self.scores(image), self.part.label[rows])
-        update(self.optimizer, loss)
+        update(loss, self.net, self.optimizer)
         self.step += 1
         if DEVICE.type == "cuda":
             torch.cuda.synchronize()

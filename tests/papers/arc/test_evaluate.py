@@ -6,7 +6,6 @@ import pytest
 from quire import data
 from quire.papers.arc import Attempt, Task, evaluate, write_submission
 from quire.papers.arc.evaluate import colours, largest_side, strata
-from quire.papers.arc.experiments import random_answers, solved_by_hand
 
 
 def grid(*rows):
@@ -63,14 +62,6 @@ def test_wrong_but_fitting_counts_only_what_counts():
     assert result.solved == ("c",)
     assert result.answered == ("a", "b", "c", "d")
     assert "solved 1 of 4 tasks (25.0 %), 1 of 4 outputs" in str(result)
-
-
-def test_brute_force_agrees():
-    tasks, found = random_answers(200, np.random.default_rng(1))
-    for attempts in (1, 2, 3):
-        solved = set(evaluate(found, tasks, attempts).solved)
-        assert solved == {id for id in tasks if solved_by_hand(tasks[id], found[id][:attempts])}
-        assert 0 < len(solved) < 200
 
 
 def test_arckits_scorer_agrees(tmp_path):

@@ -16,7 +16,7 @@ from quire.papers.arc import (
     measure,
     priors,
 )
-from quire.papers.arc.experiments import DOUBLE, NUMBERS, SUCC, program
+from quire.papers.arc.experiments.quantities import DOUBLE, NUMBERS, SUCC, make_program
 from quire.papers.arc.measure import Bits
 
 NODE = math.log2(3)
@@ -75,7 +75,10 @@ def test_numbers_in_two_nodes():
 
 
 def test_planted_programs_are_recovered():
-    for planted in (program("succ", "double", "double"), program("double", "succ", "succ")):
+    for planted in (
+        make_program("succ", "double", "double"),
+        make_program("double", "succ", "succ"),
+    ):
         pairs = [(x, NUMBERS.run(planted, x)) for x in (2, 3, 10)]
         found = NUMBERS.shortest(
             lambda p, pairs=pairs: all(NUMBERS.run(p, x) == y for x, y in pairs), 8
@@ -86,13 +89,13 @@ def test_planted_programs_are_recovered():
 
 
 def test_known_programs_shorten_what_shares_their_parts():
-    sol, part = program("succ", "double"), program("double")
+    sol, part = make_program("succ", "double"), make_program("double")
     assert NUMBERS.bits_given(sol, []) == pytest.approx(3 * NODE)
     assert NUMBERS.bits_given(sol, [sol]) == 0
     assert NUMBERS.bits_given(sol, [sol, part]) == 1  # one of two
     assert NUMBERS.bits_given(sol, [part]) == pytest.approx(2 * 2)
-    assert NUMBERS.bits_given(sol, [program("succ")]) == pytest.approx(3 * NODE)
-    assert NUMBERS.bits_given(sol, [program("double", "succ")]) <= NUMBERS.bits(sol)
+    assert NUMBERS.bits_given(sol, [make_program("succ")]) == pytest.approx(3 * NODE)
+    assert NUMBERS.bits_given(sol, [make_program("double", "succ")]) <= NUMBERS.bits(sol)
 
 
 def test_difficulty_priors_and_experience_by_hand():
@@ -104,7 +107,7 @@ def test_difficulty_priors_and_experience_by_hand():
     assert str(shortcut.training_solution) == "succ(x)"
     assert shortcut.difficulty == 1
     told = measure(
-        NUMBERS, ToyTask(((2, 3),), evaluation), most=8, system=[program("succ", "double")]
+        NUMBERS, ToyTask(((2, 3),), evaluation), most=8, system=[make_program("succ", "double")]
     )
     assert (told.priors, told.experience) == (1, 0)
     assert told.developer_aware_difficulty < told.difficulty == 1

@@ -188,7 +188,7 @@ def training():
 
 
 def test_the_training_tasks_are_the_published_ones(training):
-    from quire.papers.arc.experiments_solve import TRAINING
+    from quire.papers.arc.experiments.solve import TRAINING
 
     assert data_hash(training) == TRAINING
     assert len(training) == 400

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quire.lab.bench import peak_tensor_mb
+from quire.lab.measure import peak_tensor_mb
 from quire.nn import (
     Causal,
     Decoder,
@@ -291,7 +291,7 @@ def peer(transformers, kind):
 
 
 def ours(theirs, patterns):
-    model = BigBird(60, 32, depth=2, heads=4, hidden=48, length=1024, pattern=None).double()
+    model = BigBird(60, 32, layers=2, heads=4, hidden=48, length=1024, pattern=None).double()
     load_weights(model, theirs.state_dict())
     for layer, pattern in zip(model.layers, patterns, strict=True):
         layer.attention.kernel = BigBirdAttention(pattern) if pattern else softmax_attention

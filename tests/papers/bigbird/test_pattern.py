@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quire.nn import Causal, Padding
-from quire.papers.bigbird import BigBirdMask, BigBirdPattern, graph_figures
+from quire.papers.bigbird import BigBirdMask, BigBirdPattern, measure_graph
 
 
 @settings(max_examples=60, deadline=None)
@@ -119,12 +119,12 @@ def test_given_random_blocks_are_used():
 
 def test_figures_of_graphs():
     cycle = np.roll(np.eye(8, dtype=bool), 1, 1)
-    found = graph_figures(cycle)
+    found = measure_graph(cycle)
     assert found.diameter == 7
     assert found.average_path == 4
     assert found.spectral_gap == pytest.approx(1 - np.cos(np.pi / 4))
-    assert graph_figures(np.ones((6, 6), bool))[:2] == (1, 1)
-    assert graph_figures(np.ones((6, 6), bool)).spectral_gap == pytest.approx(6 / 5)
-    assert graph_figures(np.eye(3, dtype=bool)).diameter == np.inf
+    assert measure_graph(np.ones((6, 6), bool))[:2] == (1, 1)
+    assert measure_graph(np.ones((6, 6), bool)).spectral_gap == pytest.approx(6 / 5)
+    assert measure_graph(np.eye(3, dtype=bool)).diameter == np.inf
     window = BigBirdPattern(1, random=0, global_blocks=0).table(40)[0]
-    assert graph_figures(window).diameter == 39
+    assert measure_graph(window).diameter == 39

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from quire.papers.bigbird import (
     contextual_mapping,
-    furthest_vectors,
+    find_furthest_vectors,
     run_on_graph,
     run_on_tape,
     star_graph,
@@ -22,12 +22,12 @@ def test_one_full_layer_is_exact_and_a_sparse_one_sees_its_neighbours():
         torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), dim=1
     )
     distance = torch.cdist(vectors, vectors)
-    assert (furthest_vectors(vectors) == distance.argmax(1)).all()
+    assert (find_furthest_vectors(vectors) == distance.argmax(1)).all()
     allowed = torch.rand(60, 60, generator=torch.Generator().manual_seed(1)) < 0.2
     allowed |= torch.eye(60).bool()
     expected = distance.masked_fill(~allowed, -1).argmax(1)
-    assert (furthest_vectors(vectors, allowed) == expected).all()
-    more = furthest_vectors(vectors, allowed, layers=5)
+    assert (find_furthest_vectors(vectors, allowed) == expected).all()
+    more = find_furthest_vectors(vectors, allowed, layers=5)
     each = torch.arange(60)
     assert (distance[each, more] >= distance[each, expected]).all()
 

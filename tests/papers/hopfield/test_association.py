@@ -66,15 +66,15 @@ def test_large_scores_do_not_overflow():
         assert associate(q, k, v, beta=100.0, chunk=chunk).isfinite().all()
 
 
-@pytest.mark.parametrize("separation", [sparsemax, entmax15])
-def test_sparse_separations_are_projections(separation):
+@pytest.mark.parametrize("weighting", [sparsemax, entmax15])
+def test_sparse_weightings_are_projections(weighting):
     rng = torch.Generator().manual_seed(0)
     scores = (2 * torch.randn(6, 9, generator=rng, dtype=torch.float64)).requires_grad_()
-    p = separation(scores)
+    p = weighting(scores)
     torch.testing.assert_close(p.sum(-1), torch.ones(6, dtype=torch.float64))
     assert (p == 0).any()
-    torch.testing.assert_close(separation(scores + 3), p)
-    assert gradcheck(separation, scores)
+    torch.testing.assert_close(weighting(scores + 3), p)
+    assert gradcheck(weighting, scores)
 
 
 def test_entmax_is_the_maximiser_it_is_defined_by():
@@ -88,21 +88,21 @@ def test_entmax_is_the_maximiser_it_is_defined_by():
     others = torch.distributions.Dirichlet(torch.full((7,), 0.3, dtype=torch.float64))
     torch.manual_seed(0)
     samples = others.sample((2000,))
-    for separation, alpha in ((sparsemax, 2.0), (entmax15, 1.5)):
-        best = objective(separation(scores), alpha)
+    for weighting, alpha in ((sparsemax, 2.0), (entmax15, 1.5)):
+        best = objective(weighting(scores), alpha)
         assert (objective(samples, alpha) <= best + 1e-9).all()
 
 
 def test_a_sparse_memory_retrieves_exactly():
     stored = 3 * torch.eye(4)
     state = stored + 0.1
-    found = associate(state, stored, beta=2.0, separation=sparsemax)
+    found = associate(state, stored, beta=2.0, weighting=sparsemax)
     assert torch.equal(found, stored)
 
 
 def test_bad_input_is_one_line():
     x = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="chunk is for softmax without dropout"):
-        associate(x, x, beta=1.0, chunk=2, separation=sparsemax)
+        associate(x, x, beta=1.0, chunk=2, weighting=sparsemax)
     with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
         associate(x, x, beta=1.0, chunk=0)

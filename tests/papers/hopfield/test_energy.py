@@ -14,9 +14,9 @@ from quire.papers.hopfield import (
     hopfield_energy,
     hopfield_jacobian,
     hopfield_update,
+    pattern_separation,
     retrieval_bounds,
     retrieve,
-    separation,
 )
 
 sets = given(
@@ -144,9 +144,11 @@ def test_separation_by_brute_force():
         min(float(rows[i] @ rows[i] - rows[i] @ rows[j]) for j in range(7) if j != i)
         for i in range(7)
     ]
-    torch.testing.assert_close(separation(stored), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(
+        pattern_separation(stored), torch.tensor(expected, dtype=torch.float64)
+    )
     with pytest.raises(ValueError, match="at least two patterns, got 1"):
-        separation(stored[:1])
+        pattern_separation(stored[:1])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -46,7 +46,7 @@ def test_bags_with_a_witness(pooling):
     label = np.arange(80) % 2
     for bag, positive in zip(bags, label, strict=True):
         bag[0, 0] += 6 * positive
-    model = BagClassifier(pooling=pooling, units=16, heads=2, epochs=30, lr=1e-2)
+    model = BagClassifier(pooling=pooling, units=16, heads=2, epochs=30, learning_rate=1e-2)
     assert (model.fit(bags[:60], label[:60]).predict(bags[60:]) == label[60:]).mean() >= 0.9
     with pytest.raises(ValueError, match="two classes and a label for each of 2 bags"):
         model.fit(bags[:2], [0, 0])

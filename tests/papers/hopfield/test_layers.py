@@ -144,7 +144,7 @@ def test_pooling_looks_at_no_padding_and_at_no_order():
     [
         {"connected": True},
         {"association": Association(normalize=True, learn_beta=True)},
-        {"association": Association(separation=entmax15, zero=True)},
+        {"association": Association(weighting=entmax15, zero=True)},
         {"value_dim": 5, "output_dim": 7},
         {"stored": Input(dim=10), "projection": Input(dim=11, affine=False)},
         {"state": Input(static=True, norm=False), "head_dim": 6},
@@ -162,7 +162,7 @@ def test_chunks_and_dense_agree_in_every_mode(heads, options):
     assert out.shape == (2, 4, options.get("output_dim", 6))
     torch.testing.assert_close(layer.weights(x, y).sum(-1) <= 1 + 1e-9, torch.ones(2, heads, 4) > 0)
     rule = options.get("association", Association())
-    if not rule.separation:
+    if not rule.weighting:
         chunked = Hopfield(6, heads, **options | {"association": replace(rule, chunk=4)}).double()
         chunked.load_state_dict(layer.state_dict())
         torch.testing.assert_close(chunked(x, y, z), out)
@@ -218,7 +218,7 @@ def test_bad_sizes_are_one_line():
         Hopfield(4, 2, association=Association(beta=[1.0]))
     with pytest.raises(ValueError, match="connected or static have the width of keys, got 3 and 2"):
         Hopfield(4, 2, value_dim=3, connected=True)
-    sparse = Hopfield(4, association=Association(chunk=2, separation=entmax15))
+    sparse = Hopfield(4, association=Association(chunk=2, weighting=entmax15))
     with pytest.raises(ValueError, match="chunk is for softmax without dropout"):
         sparse(torch.zeros(1, 3, 4))
     with pytest.raises(ValueError, match=r"patterns must be \(3, 4\), got \(2, 4\)"):

@@ -121,11 +121,11 @@ def test_separate_halting_network(x: Tensor, detached: bool) -> None:
     assert (step.mixed.weight.grad is None) == detached
 
 
-def test_checkpointing_changes_no_gradient(x: Tensor) -> None:
+def test_recomputing_changes_no_gradient(x: Tensor) -> None:
     gradients = []
-    for checkpoint in (False, True):
+    for recompute in (False, True):
         torch.manual_seed(0)
-        ponder = Ponder(GRUStep(6, 8, 1), max_steps=5, eps=None, checkpoint=checkpoint)
+        ponder = Ponder(GRUStep(6, 8, 1), max_steps=5, eps=None, recompute=recompute)
         predictions, logits, _ = ponder(x)
         ponder_loss(predictions[..., 0].square(), logits, regulariser=None).backward()
         gradients.append([p.grad for p in ponder.parameters()])

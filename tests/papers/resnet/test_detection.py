@@ -16,8 +16,6 @@ from quire.papers.resnet.detection import (
     overlap,
     suppress,
 )
-from quire.papers.resnet.regions import regions_of
-from quire.papers.resnet.scenes import draw
 
 BOXES = torch.tensor([[0.0, 0, 63, 47], [8.0, 4, 40, 30], [20.0, 20, 22, 21], [50.0, 30, 63, 47]])
 OWNER = torch.tensor([0, 1, 0, 1])
@@ -168,23 +166,3 @@ def test_average_precision_by_hand():
     assert average_precision(scores, correct, 4) == pytest.approx(expected)
     assert average_precision(scores[:0], correct[:0], 4) == 0
     assert math.isnan(average_precision(scores, correct, 0))
-
-
-def test_regions_are_labelled_by_overlap():
-    scenes = draw(3, 32, torch.Generator().manual_seed(0), objects=2)
-    regions = regions_of(scenes, torch.Generator().manual_seed(1))
-    for box, image, label, target in zip(*regions, strict=True):
-        best, which = overlap(box[None], scenes.box[image])[0].max(0)
-        assert label == (scenes.label[image][which] + 1 if best >= 0.5 else 0)
-        torch.testing.assert_close(decode(box[None], target[None])[0], scenes.box[image][which])
-    assert (regions.label > 0).any()
-
-
-def test_drawn_objects_fill_their_boxes():
-    scenes = draw(40, 32, torch.Generator().manual_seed(0))
-    assert scenes.image.shape == (40, 3, 32, 32)
-    assert set(scenes.label.flatten().tolist()) <= set(range(8))
-    assert (scenes.box[..., :2] >= 0).all()
-    assert (scenes.box[..., 2:] <= 32).all()
-    with pytest.raises(ValueError, match=r"objects must be in 1\.\.4"):
-        draw(1, 32, torch.Generator(), objects=5)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from quire.papers.resnet import DivideOnPlateau, WarmUp, divided_at, set_rate
-from quire.papers.resnet.schedule import parameter_groups
+from quire.papers.resnet import DivideOnPlateau, WarmUp
 
 
 def test_warm_up_ends_for_good_below_80_percent():
@@ -57,27 +56,6 @@ def test_restored_rule_continues_the_same(make):
     second.load_state_dict(first.state_dict())
     assert [second.update(error) for error in errors[25:]] == expected[25:]
     assert len(set(expected)) > 1
-
-
-def test_divided_at_is_the_step_schedule():
-    factors = [divided_at(step, (32, 48)) for step in (0, 31, 32, 47, 48, 63)]
-    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def test_set_rate_reaches_all_groups():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    optimizer = torch.optim.SGD(parameter_groups(net, 0.1, norm=False), lr=1.0)
-    set_rate(optimizer, 0.25)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
-
-
-def test_parameter_groups_decay_all_or_weights_alone():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
-    (everything,) = parameter_groups(net, 0.1)
-    assert len(everything["params"]) == 4
-    weights, rest = parameter_groups(net, 0.1, norm=False)
-    assert [len(weights["params"]), len(rest["params"])] == [1, 3]
-    assert [weights["weight_decay"], rest["weight_decay"]] == [0.1, 0.0]
 
 
 @pytest.mark.parametrize(

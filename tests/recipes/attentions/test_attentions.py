@@ -15,7 +15,8 @@ from quire.nn import (
     MultiHeadAttention,
     Padding,
 )
-from quire.recipes.attentions import KERNELS, LanguageModel
+from quire.recipes.attentions import LanguageModel, kernels
+from quire.recipes.attentions.experiments.shape import ATTENTIONS
 
 D, HEADS, LENGTH = 16, 2, 100
 FEED_FORWARDS = {
@@ -23,7 +24,7 @@ FEED_FORWARDS = {
     "geglu": lambda: GatedFeedForward(D, 24),
     "any module": lambda: nn.Sequential(nn.Linear(D, D), nn.Tanh()),
 }
-every_kernel = pytest.mark.parametrize("name", KERNELS)
+every_kernel = pytest.mark.parametrize("name", ATTENTIONS)
 every_feed_forward = pytest.mark.parametrize("part", FEED_FORWARDS)
 
 
@@ -33,7 +34,7 @@ def stack(name, part, layers=2):
         [
             EncoderLayer(
                 D,
-                MultiHeadAttention(D, HEADS, kernel=KERNELS[name](layer)),
+                MultiHeadAttention(D, HEADS, kernel=ATTENTIONS[name](layer)),
                 feed_forward=FEED_FORWARDS[part](),
             )
             for layer in range(layers)
@@ -91,7 +92,7 @@ def test_decoder_with_a_memory(name, part):
     torch.manual_seed(0)
     layer = DecoderLayer(
         D,
-        MultiHeadAttention(D, HEADS, kernel=KERNELS[name](0)),
+        MultiHeadAttention(D, HEADS, kernel=ATTENTIONS[name](0)),
         cross_attention=MultiHeadAttention(D, HEADS),
         feed_forward=FEED_FORWARDS[part](),
     )
@@ -120,7 +121,7 @@ def test_weights_pass_from_one_attention_to_another(name):
 @every_kernel
 def test_a_language_model_draws_what_its_scores_say(name):
     torch.manual_seed(0)
-    model = LanguageModel(D, heads=HEADS, layers=2, kernel=KERNELS[name]).double()
+    model = LanguageModel(D, heads=HEADS, layers=2, kernel=ATTENTIONS[name]).double()
     prompt = torch.randint(256, (2, 30))
     drawn = model.generate(prompt, 50, generator=torch.Generator().manual_seed(1), temperature=1e-7)
     with torch.no_grad():
@@ -131,7 +132,7 @@ def test_a_language_model_draws_what_its_scores_say(name):
 
 
 def test_bad_input_is_named():
-    model = LanguageModel(D, heads=HEADS, layers=1, kernel=KERNELS["linear"])
+    model = LanguageModel(D, heads=HEADS, layers=1, kernel=kernels.linear)
     prompt, generator = torch.zeros(1, 5, dtype=torch.int64), torch.Generator()
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         model.generate(prompt, 1, generator=generator, temperature=0)

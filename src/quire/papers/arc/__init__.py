@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quire.papers.arc.evaluate import Attempt, Evaluation, evaluate
-from quire.papers.arc.gallery import write_gallery
+from quire.papers.arc.gallery.gallery import write_gallery
 from quire.papers.arc.measure import (
     Curriculum,
     Expression,
@@ -18,15 +18,14 @@ from quire.papers.arc.measure import (
     measure,
     priors,
 )
-from quire.papers.arc.pool import Record, TaskLog, solve_each
+from quire.papers.arc.solver.pool import Record, TaskLog, solve_each
 from quire.papers.arc.submission import read_submission, write_submission
 from quire.papers.arc.tasks import Grid, Pair, Task, data_hash, is_held_back, load
-from quire.papers.arc.toys import toy_tasks
 
 if TYPE_CHECKING:
-    from quire.papers.arc.primitives import PRIMITIVES, Primitive
-    from quire.papers.arc.program import Program
-    from quire.papers.arc.solver import Prediction, Solver, predict_sizes
+    from quire.papers.arc.solver.primitives import PRIMITIVES, Primitive
+    from quire.papers.arc.solver.program import Program
+    from quire.papers.arc.solver.solver import Prediction, Solver, predict_sizes
 
 __all__ = [
     "PRIMITIVES",
@@ -59,7 +58,6 @@ __all__ = [
     "priors",
     "read_submission",
     "solve_each",
-    "toy_tasks",
     "write_gallery",
     "write_submission",
 ]
@@ -78,5 +76,5 @@ _NEED_NUMBA = {
 def __getattr__(name: str) -> Any:
     # The solver needs numba (extra `fast`); tasks, scoring, files and the measure do not.
     if name in _NEED_NUMBA:
-        return getattr(import_module(f"quire.papers.arc.{_NEED_NUMBA[name]}"), name)
+        return getattr(import_module(f"quire.papers.arc.solver.{_NEED_NUMBA[name]}"), name)
     raise AttributeError(f"quire.papers.arc has no {name!r}")

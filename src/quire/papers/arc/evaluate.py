@@ -27,8 +27,13 @@ class Answer(Protocol):
 class Attempt:
     """One attempt at a task: a grid for each test input, and what is known about it.
 
-    fits: how many demonstrations it explains. program: the program as text that can be run again.
-    steps: the same for a reader, a step a line. bits: the program's length. score: its rank.
+    Args:
+        outputs: A grid for each test input.
+        fits: How many demonstrations it explains.
+        program: The program as text that can be run again.
+        steps: The same for a reader, a step a line.
+        bits: The program's length.
+        score: Its rank; higher is better.
     """
 
     outputs: tuple[Grid, ...]
@@ -43,10 +48,15 @@ class Attempt:
 class Evaluation:
     """Scores of a set of tasks with `attempts` a test grid.
 
-    solved: ids of the tasks solved. outputs_solved, outputs: test grids solved, and all of them.
-    fitting_but_wrong: ids of unsolved tasks with an attempt that fits every demonstration.
-    answered: ids of the tasks with any attempt. strata: by property and class, tasks solved and
-    tasks in all.
+    Args:
+        attempts: How many attempts at a test grid count.
+        tasks: How many tasks there are.
+        outputs: How many test grids they ask for.
+        solved: Ids of the tasks solved.
+        outputs_solved: How many test grids are solved.
+        fitting_but_wrong: Ids of unsolved tasks with an attempt that fits every demonstration.
+        answered: Ids of the tasks with any attempt.
+        strata: By property and class, tasks solved and tasks in all.
     """
 
     attempts: int

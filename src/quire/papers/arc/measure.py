@@ -37,7 +37,14 @@ class Share(float):
 
 @dataclass(frozen=True)
 class Function:
-    """A word of the language: `call` takes values of the types `takes`, gives one of `gives`."""
+    """A word of the language.
+
+    Args:
+        name: How programs write it.
+        takes: The types of its arguments.
+        gives: The type of its value.
+        call: What it does.
+    """
 
     name: str
     takes: tuple[str, ...]
@@ -189,7 +196,14 @@ def experience(h_solution: float, steps: Iterable[tuple[float, float]]) -> Share
 
 @dataclass(frozen=True)
 class Curriculum:
-    """A way through a task: its probability, and what it showed."""
+    """A way through a task, and what it showed.
+
+    Args:
+        probability: P of the curriculum.
+        difficulty: GD, the generalisation difficulty.
+        priors: P of the system.
+        experience: E along the way.
+    """
 
     probability: float
     difficulty: float
@@ -255,10 +269,16 @@ def measure(
     """All quantities of a task, looking at every program of at most `most` bits.
 
     Skill is the share of examples whose output is right; Sol must get every one of the evaluation.
-    system: the programs that the system has at t = 0. At each step of the curriculum the system
-    knows the examples so far; H(Sol | system, examples) is Sol's length among the programs that
-    agree with them, -log2 of its share of their weights 2^-bits (or H(Sol | system), if less), so
-    that an example that excludes no program is worth nothing.
+    At each step of the curriculum the system knows the examples so far; H(Sol | system, examples)
+    is Sol's length among the programs that agree with them, -log2 of its share of their weights
+    2^-bits (or H(Sol | system), if less), so that an example that excludes no program is worth
+    nothing.
+
+    Args:
+        language: What programs are written in.
+        task: Curriculum and evaluation.
+        most: The longest program looked at, bits.
+        system: The programs that the system has at t = 0.
 
     Raises ValueError where no program solves the evaluation.
     """

@@ -1,7 +1,7 @@
 """Tasks of the Abstraction and Reasoning Corpus: data model, loaders, checks.
 
 A task shows a few pairs of coloured grids and asks for the output of one or more test inputs
-(Chollet, 2019, section III). A grid is an int8 array `(height, width)`, 1 to 30 a side, of
+(Chollet, 2019, section III). A grid is an int8 array (height, width), 1 to 30 a side, of
 colours 0..9.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grid = NDArray[np.int8]
-"""Colours 0..9, `(height, width)`, 1 to 30 a side."""
+"""Colours 0..9, (height, width), 1 to 30 a side."""
 
 LARGEST = 30
 COLOURS = 10

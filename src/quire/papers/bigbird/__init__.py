@@ -1,17 +1,12 @@
-"""BigBird: attention along random, window and global blocks, linear in the length."""
+"""BigBird: attention along random, window and global blocks, linear in the length.
 
+To read it: `pattern` (who attends to whom), `attention` (how that is computed without a matrix of
+all pairs), `model`, `etc` (the variant with global tokens of its own) and `theory`.
+"""
+
+# isort: off
+from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
 from quire.papers.bigbird.attention import BigBirdAttention, bigbird_attention
-from quire.papers.bigbird.etc import ETCAttention, ETCLayer, cpc_loss
-from quire.papers.bigbird.figures import attention_figure, attention_weights, pattern_figure
-from quire.papers.bigbird.genomics import (
-    NGram,
-    PromoterCNN,
-    bits_per_base,
-    dinucleotide_shuffle,
-    genome_like,
-    kept_negatives,
-    reverse_complement,
-)
 from quire.papers.bigbird.model import (
     BigBird,
     BigBirdSeq2Seq,
@@ -20,13 +15,12 @@ from quire.papers.bigbird.model import (
     WordHead,
     load_weights,
 )
-from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
-from quire.papers.bigbird.tasks import Dependencies, Recall, hide
+from quire.papers.bigbird.etc import ETCAttention, ETCLayer, cpc_loss
 from quire.papers.bigbird.theory import (
-    GraphFigures,
+    GraphMeasures,
     contextual_mapping,
-    furthest_vectors,
-    graph_figures,
+    find_furthest_vectors,
+    measure_graph,
     run_on_graph,
     run_on_tape,
     star_graph,
@@ -39,31 +33,18 @@ __all__ = [
     "BigBirdMask",
     "BigBirdPattern",
     "BigBirdSeq2Seq",
-    "Dependencies",
     "ETCAttention",
     "ETCLayer",
-    "GraphFigures",
-    "NGram",
+    "GraphMeasures",
     "Pooler",
-    "PromoterCNN",
-    "Recall",
     "SpanHead",
     "WordHead",
-    "attention_figure",
-    "attention_weights",
     "bigbird_attention",
-    "bits_per_base",
     "contextual_mapping",
     "cpc_loss",
-    "dinucleotide_shuffle",
-    "furthest_vectors",
-    "genome_like",
-    "graph_figures",
-    "hide",
-    "kept_negatives",
+    "find_furthest_vectors",
     "load_weights",
-    "pattern_figure",
-    "reverse_complement",
+    "measure_graph",
     "run_on_graph",
     "run_on_tape",
     "star_graph",

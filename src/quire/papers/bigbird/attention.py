@@ -28,10 +28,16 @@ def bigbird_attention(
 ) -> Tensor:
     """Attention along `pattern`, O(N) in time and memory, forwards and backwards.
 
-    q, k: (B, H, N, K), v: (B, H, N, V); gives (B, H, N, V). Equal to `softmax_attention` with
-    `BigBirdMask(pattern, N, H)`, combined with `mask` by `&`: one softmax over the random, window
-    and global keys of a query. N need not be a multiple of the block. mask: hides keys, e.g.
-    `Padding`; `Causal` in it makes the pattern causal. A query that may attend nowhere gives zeros.
+    Gives (B, H, N, V), equal to `softmax_attention` with `BigBirdMask(pattern, N, H)`, combined
+    with `mask` by `&`: one softmax over the random, window and global keys of a query. A query that
+    may attend nowhere gives zeros.
+
+    Args:
+        q: queries (B, H, N, K). N need not be a multiple of the block.
+        k: keys (B, H, N, K).
+        v: values (B, H, N, V).
+        pattern: the blocks that a query attends to.
+        mask: hides keys, e.g. `Padding`; `Causal` in it makes the pattern causal.
 
     On a GPU by torch's flex_attention (compiled at first use), else by gathering blocks. The
     weights are computed again in the backward pass; they have no dropout, and no second derivative.
@@ -109,10 +115,13 @@ class BigBirdAttention:
         return self._read(state.cache, q)
 
     def _read(self, state: Cache, q: Tensor) -> Tensor:
+        # The new token stands in the last block; a causal row needs nothing that comes after it.
         row = (state.length - 1) // self.pattern.block
         heads = q.shape[1]
         index, valid = _row(replace(self.pattern, causal=True), row, heads)
         b = self.pattern.block
+        # Blocks as tokens, (H, L b). The last block may hold fewer than b keys so far, and keys of
+        # padding do not count: both are read, at a place that exists, and then hidden.
         position = (index.to(q.device)[..., None] * b + torch.arange(b, device=q.device)).flatten(1)
         allowed = valid.to(q.device).repeat_interleave(b, 1) & (position < state.length)
         position = position.clamp(max=state.length - 1)
@@ -122,6 +131,7 @@ class BigBirdAttention:
             allowed = allowed[None]
         each = torch.arange(heads, device=q.device)[:, None]
         keys, values = state.keys[:, each, position], state.values[:, each, position]
+        # A softmax over nothing is NaN: such a query attends to everything and then gives zeros.
         somewhere = allowed.any(-1)[:, :, None, None]
         attended = scaled_dot_product_attention(
             q, keys, values, attn_mask=allowed[:, :, None] | ~somewhere
@@ -133,6 +143,12 @@ def split_causal(
     pattern: BigBirdPattern, mask: Mask | None, batch: int, length: int
 ) -> tuple[BigBirdPattern, Mask | None]:
     """The pattern, causal if the mask says so, and what else the mask says.
+
+    Args:
+        pattern: the one that was asked for.
+        mask: what else hides keys.
+        batch: B.
+        length: N.
 
     Raises ValueError for a mask that does not fit (batch, length).
     """
@@ -166,9 +182,12 @@ class Rows(NamedTuple):
 @lru_cache(maxsize=64)
 def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
     table = pattern.table(length, heads)
+    # Global rows attend to everything: they are left to dense attention.
     first = 0 if pattern.causal else pattern.front
     table = table[:, first : table.shape[1] - pattern.back]
     most = int(table.sum(-1).max())
+    # The first `most` of a stable sort by "is not attended to" are the blocks that are, ascending,
+    # filled up with blocks that are not.
     index = np.argsort(~table, axis=-1, kind="stable")[..., :most]
     valid = np.take_along_axis(table, index, -1)
     return Rows(first, torch.from_numpy(index.copy()), torch.from_numpy(valid))
@@ -194,9 +213,11 @@ class _At(Mask):
 def gathered_bigbird(
     q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
 ) -> Tensor:
-    """`bigbird_attention` by gathering blocks; works on any device."""
+    """As `bigbird_attention`, by gathering blocks; works on any device."""
     length = q.shape[2]
     rows = _rows(pattern, length, q.shape[1])
+    # Queries of global blocks, at the two ends, see every key: a few dense rows, O(N). Those in the
+    # middle see at most L blocks each, which makes one batched product of gathered keys.
     begin = rows.first * pattern.block
     end = min(length, begin + rows.blocks.shape[1] * pattern.block)
     first, middle, last = q.split((begin, end - begin, length - end), 2)
@@ -205,6 +226,7 @@ def gathered_bigbird(
     if end - begin == length:
         return out
     if mask is not None:
+        # The queries of both ends are put side by side, but a mask asks where each one stands.
         position = torch.arange(length, device=q.device)
         mask = _At(mask, torch.cat((position[:begin], position[end:])))
     ends = softmax_attention(torch.cat((first, last), 2), k, v, mask)
@@ -239,12 +261,17 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, job: _Job) -> Tensor:
+        # Batch and heads are folded into the number of the block: one list of blocks, from which
+        # `index_select` takes what a row names.
         blocks = [_blocks(t, job.block) for t in (q, k, v)]
         out = blocks[2].new_empty(*blocks[0].shape[:2], v.shape[-1])
         for chunk in _chunks(q.shape[:2], k.shape[2], job, q.device):
+            # Queries are scaled, not scores: there are fewer of them.
             queries = blocks[0][chunk.queries] * q.shape[-1] ** -0.5
+            # Random, window and global keys stand side by side, so the softmax is one.
             keys, values = (_take(t, chunk.keys) for t in blocks[1:])
             out[chunk.queries] = _weights(queries, keys, chunk.allowed) @ values
+        # Neither weights nor gathered keys are kept: they are many times as large as this.
         ctx.save_for_backward(*blocks, out)
         ctx.job, ctx.shapes = job, tuple(t.shape for t in (q, k, v))
         return _tokens(out, (*q.shape[:-1], v.shape[-1]))
@@ -260,10 +287,15 @@ class _Gathered(torch.autograd.Function):
             queries, g = q[chunk.queries] * scale, grad[chunk.queries]
             keys, values = _take(k, chunk.keys), _take(v, chunk.keys)
             weights = _weights(queries, keys, chunk.allowed)
+            # A block of keys is named by many rows: what each row sends back is added up.
             into = chunk.keys.flatten()
             grads[2].index_add_(0, into, (weights.mT @ g).view(-1, *v.shape[1:]))
+            # Through the softmax: d scores = weights * (d weights - sum(weights * d weights)), and
+            # that sum over all keys is (g * out) summed over the width. No large matrix more.
             change = (g @ values.mT).sub_((g * out[chunk.queries]).sum(-1, keepdim=True))
             change = change.mul_(weights)
+            # Each row of queries is in one chunk only, so it is written. Its gradient needs the
+            # scale; that of the keys has it from `queries`.
             grads[0][chunk.queries] = (change @ keys).mul_(scale)
             grads[1].index_add_(0, into, (change.mT @ queries).view(-1, *k.shape[1:]))
         dq, dk, dv = (_tokens(g, shape) for g, shape in zip(grads, ctx.shapes, strict=True))
@@ -291,21 +323,35 @@ def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
     """softmax(q k^T): (C, b, L b), zero where not allowed; half precision is normalised in full."""
     scores = q @ k.mT
     if allowed is not None:
+        # The least finite number, not minus infinity: a row without any key must not become NaN.
         scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
     if allowed is not None:
+        # Such a row is uniform by now; it gives zeros, forwards and backwards.
         nowhere = ~allowed.any(-1, keepdim=True)
         weights = weights.masked_fill_(nowhere, 0.0) if nowhere.any() else weights
     return weights
 
 
 def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) -> Iterator[_Chunk]:
-    """The blocks of queries of all lanes (B, H), `CHUNK` weights at a time; N keys each."""
+    """The blocks of queries of all lanes, `CHUNK` weights at a time.
+
+    Args:
+        lanes: B and H.
+        length: N, of the keys of each lane.
+        job: rows, block and mask.
+        device: of the tensors that are made.
+    """
     (batch, heads), b = lanes, job.block
+    # One row for each block of queries of each lane, a pair of example and head; examples have the
+    # same rows.
     index, valid = (t.repeat(batch, 1, 1).flatten(0, 1).to(device) for t in job.rows[1:])
     count, blocks = job.rows.blocks.shape[1], -(-length // b)
     number = torch.arange(len(index), device=device)
+    # Blocks of keys of all lanes stand in one list too, `blocks` of them a lane.
     keys = (number // count * blocks)[:, None] + index
+    # Most rows of a long text need no mask at all, and a softmax without one is faster. Asked once
+    # for all rows, before the loop: on an accelerator the answer has to be waited for.
     plain = length == blocks * b and job.mask is None and not job.causal
     full = [plain and every for every in valid.all(-1).tolist()]
     inner = torch.arange(b, device=device)
@@ -314,6 +360,8 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
         some = slice(begin, begin + size)
         allowed = None
         if not all(full[some]):
+            # Positions of keys and queries within their text, as masks want them. A place that only
+            # fills up a row or the last block is not allowed, whatever its position then says.
             key = (index[some, :, None] * b + inner).flatten(1)[:, None]
             allowed = valid[some].repeat_interleave(b, 1)[:, None] & (key < length)
             key = key.clamp(max=length - 1)
@@ -330,8 +378,8 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
 def flex_bigbird(
     q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
 ) -> Tensor:
-    """`bigbird_attention` by torch's flex_attention: compiled on a GPU, on a CPU a slow reference
-    without a backward pass."""
+    """As `bigbird_attention`, by torch's flex_attention: compiled on a GPU, on a CPU a slow
+    reference without a backward pass."""
     length, heads = q.shape[2], q.shape[1]
     blocks = _block_mask(pattern, length, heads, str(q.device))
     score_mod = None

@@ -19,9 +19,14 @@ class ETCAttention(nn.Module):
     labels a of the pair (Shaw et al.): the distance j - i, cut at `reach`, between tokens of one
     kind; between a long and a global token whether the one belongs to the other.
 
-    dim: width D. heads: H. block: b (the paper's 84; 169 at large size). window: blocks, odd.
-    reach: largest distance with a label of its own. Long and global tokens have projections of
-    their own.
+    Long and global tokens have projections of their own.
+
+    Args:
+        dim: width D.
+        heads: H.
+        block: tokens of a block, b (the paper's 84; 169 at large size).
+        window: blocks, odd.
+        reach: largest distance with a label of its own.
 
     Raises ValueError if window is even, or dim not a multiple of heads.
 
@@ -58,8 +63,12 @@ class ETCAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """long (B, N, D) and tokens (B, G, D), both attended.
 
-        owner: (B, N) int64, the global token (e.g. of its sentence) that a long token belongs to,
-        -1 for none, the default. mask: of the long tokens.
+        Args:
+            long: the text.
+            tokens: the global ones.
+            owner: (B, N) int64, the global token (e.g. of its sentence) that a long token belongs
+                to, -1 for none, the default.
+            mask: of the long tokens.
         """
         batch, length, _ = long.shape
         few = tokens.shape[1]
@@ -88,16 +97,29 @@ class ETCAttention(nn.Module):
         label: Tensor,
         counts: Tensor,
     ) -> Tensor:
-        """Long queries (B, H, N, K), over the global keys and those of the window: (B, H, N, K)."""
+        """Long queries over the global keys and those of the window: (B, H, N, K).
+
+        Args:
+            q: (B, H, N, K).
+            local: keys and values of the long tokens, (B, H, N, K) each.
+            tokens: those of the global ones, (B, H, G, K) each.
+            label: (B, N, G) int64, the label of each pair of a long and a global token.
+            counts: (B, N) bool, which long tokens are none of padding.
+        """
         length, b, gk, gv = q.shape[2], self.block, *tokens
+        # Half a window of padding at both ends: the windows of the first and the last block are as
+        # wide as all others, and what stands outside the text is not seen.
         short, side = -length % b, self.window // 2 * b
         k, v = (_windows(pad(t, (0, 0, side, short + side)), b, self.window) for t in local)
         seen = pad(counts, (side, short + side)).unfold(1, self.window * b, b)  # (B, blocks, w b)
         blocks = pad(q, (0, 0, 0, short)).unflatten(2, (-1, b))
+        # Within a window the distance of key and query does not depend on the block.
         i = torch.arange(b, device=q.device)[:, None] + side
         distance = torch.arange(self.window * b, device=q.device) - i
         near = self._score(blocks, k, (distance.clamp(-self.reach, self.reach) + self.reach))
         near = near.masked_fill(~seen[:, None, :, None], -torch.inf).flatten(2, 3)[:, :, :length]
+        # One softmax over global and near keys, so both stand in one row; then they part again,
+        # because near values are those of the query's own window.
         scores = torch.cat((self._score(q, gk, label[:, None]), near), -1)
         if gk.shape[2] == 0:  # then padding may have nothing to attend to
             scores = scores.clamp(min=torch.finfo(scores.dtype).min)
@@ -114,6 +136,7 @@ class ETCAttention(nn.Module):
 
     def _score(self, q: Tensor, k: Tensor, label: Tensor) -> Tensor:
         """q (B, H, ..., Tq, K), k (B, H, ..., Tk, K), label: int64 that broadcasts to (Tq, Tk)."""
+        # q . a for each label once, O(Tq reach), then gathered for each pair: no vector a pair.
         labels = self.labels[:, None] if q.ndim == 5 else self.labels
         own = q @ labels.mT
         shape = (*q.shape[:-1], k.shape[-2])
@@ -137,7 +160,13 @@ def _windows(x: Tensor, block: int, window: int) -> Tensor:
 class ETCLayer(nn.Module):
     """`ETCAttention` and a feed-forward part for both kinds of tokens, post-norm.
 
-    dim, heads and the options as in `ETCAttention`. hidden: width between the linear layers.
+    Args:
+        dim: width D.
+        heads: H.
+        hidden: width between the two linear layers.
+        block: tokens of a block, b.
+        window: blocks, odd.
+        reach: largest distance with a label of its own.
 
     Example:
         >>> from quire.papers.bigbird import ETCLayer

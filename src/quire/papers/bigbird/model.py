@@ -28,21 +28,27 @@ EPS = 1e-12
 class BigBird(nn.Module):
     """The encoder: BERT's, with attention along a pattern (section 4, appendix E.1).
 
-    words: size of the vocabulary. dim: width D. depth: layers. heads: H. hidden: width between the
-    two linear layers, by default 4 D. length: the most tokens. pattern: of layer 0; layer i has the
-    seed i further on; None is full attention. dropout: probability,
-    after the embedding and each part of a layer. recompute: keep only the input of each layer for
-    the backward pass and compute the layer again there (activation checkpointing). rotary: turn
-    queries and keys by their positions in place of learned positions (beyond the paper), then
-    `length` does not matter.
-
     Post-norm, GELU (its tanh form); the defaults are the paper's base size.
+
+    Args:
+        words: size of the vocabulary, V.
+        dim: width D.
+        layers: how many.
+        heads: H.
+        hidden: width between the two linear layers of a layer, by default 4 D.
+        length: the most tokens.
+        pattern: of layer 0; layer i has the seed i further on. None is full attention.
+        dropout: probability, after the embedding and each part of a layer.
+        recompute: keep only the input of each layer for the backward pass and compute the layer
+            again there (activation checkpointing).
+        rotary: turn queries and keys by their positions in place of learned positions (beyond the
+            paper); then `length` does not matter.
 
     Raises ValueError if there are more tokens than `length`, or the pattern does not fit them.
 
     Example:
         >>> from quire.papers.bigbird import BigBird, BigBirdPattern
-        >>> model = BigBird(20, dim=16, depth=2, heads=2, length=64,
+        >>> model = BigBird(20, dim=16, layers=2, heads=2, length=64,
         ...                 pattern=BigBirdPattern(block=4, random=1))
         >>> model(torch.randint(20, (3, 50))).shape
         torch.Size([3, 50, 16])
@@ -53,7 +59,7 @@ class BigBird(nn.Module):
         words: int = 50_358,
         dim: int = 768,
         *,
-        depth: int = 12,
+        layers: int = 12,
         heads: int = 12,
         hidden: int | None = None,
         length: int = 4096,
@@ -69,13 +75,13 @@ class BigBird(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.recompute = recompute
-        layers = [
+        stack = [
             encoder_layer(dim, heads, hidden or 4 * dim, kernel, dropout)
-            for kernel in kernels(pattern, depth)
+            for kernel in layer_kernels(pattern, layers)
         ]
-        for layer in layers if rotary else ():
+        for layer in stack if rotary else ():
             layer.attention.positions = Rotary(dim // heads)
-        self.layers = nn.ModuleList(layers)
+        self.layers = nn.ModuleList(stack)
         initialise(self, dim)
 
     def forward(
@@ -92,9 +98,9 @@ class BigBird(nn.Module):
         return x
 
 
-def kernels(pattern: BigBirdPattern | None, depth: int) -> Iterator[AttentionKernel]:
+def layer_kernels(pattern: BigBirdPattern | None, layers: int) -> Iterator[AttentionKernel]:
     """One for each layer: layer i draws its random blocks from the pattern's seed + i."""
-    for layer in range(depth):
+    for layer in range(layers):
         if pattern is None:
             yield softmax_attention
         else:
@@ -104,7 +110,15 @@ def kernels(pattern: BigBirdPattern | None, depth: int) -> Iterator[AttentionKer
 def encoder_layer(
     dim: int, heads: int, hidden: int, kernel: AttentionKernel, dropout: float
 ) -> EncoderLayer:
-    """A post-norm layer of the encoder."""
+    """A post-norm layer of the encoder.
+
+    Args:
+        dim: width D.
+        heads: H.
+        hidden: width between the two linear layers.
+        kernel: its attention.
+        dropout: probability, after each part.
+    """
     return EncoderLayer(
         dim,
         MultiHeadAttention(dim, heads, kernel=kernel, bias=True),
@@ -211,6 +225,7 @@ class SpanHead(nn.Module):
         """
         first, last = scores.unbind(-1)
         length = first.shape[1]
+        # ends[b, i, m] is the score of a last token m places after i, out of reach behind the text.
         ends = torch.stack(
             [
                 nn.functional.pad(last[:, more:], (0, more), value=-torch.inf)
@@ -234,7 +249,7 @@ class BigBirdSeq2Seq(nn.Module):
 
     Example:
         >>> from quire.papers.bigbird import BigBird, BigBirdPattern, BigBirdSeq2Seq
-        >>> encoder = BigBird(20, dim=16, depth=2, heads=2, length=64,
+        >>> encoder = BigBird(20, dim=16, layers=2, heads=2, length=64,
         ...                   pattern=BigBirdPattern(block=4, random=1))
         >>> model = BigBirdSeq2Seq(encoder, length=16)
         >>> model(torch.randint(20, (3, 50)), torch.randint(20, (3, 7))).shape
@@ -262,7 +277,14 @@ class BigBirdSeq2Seq(nn.Module):
 
     @torch.no_grad()
     def greedy(self, source: Tensor, begin: int, *, steps: int, mask: Mask | None = None) -> Tensor:
-        """The likeliest next word again and again: (B, steps) int64 after the word `begin`."""
+        """The likeliest next word again and again: (B, steps) int64.
+
+        Args:
+            source: (B, N) int64.
+            begin: the word that the target begins with; it is not given back.
+            steps: how many words.
+            mask: of the source.
+        """
         state = self.decoder.begin(self.encoder(source, mask), mask)
         word = source.new_full((len(source), 1), begin)
         words = []

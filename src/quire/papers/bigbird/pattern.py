@@ -20,20 +20,25 @@ from quire.nn.masks import Mask
 class BigBirdPattern:
     """Random, window and global blocks (section 2, "BigBird-ITC").
 
-    block: tokens of a block, b. window: blocks around the query's own, odd, which it counts; 0 for
-    none. random: blocks drawn for each block of queries and each head, without replacement, from
-    those that are neither in its window nor global. global_blocks: blocks that attend to everything
-    and that everything attends to: by turns the first and the last, so 2 are one at each end. seed:
-    of the random blocks; give each layer its own. random_tokens: draw from the first so many tokens
-    only (the original does so at 1,024 to 4,096 tokens, with 1,024); None draws from everywhere.
-    shared: all heads have the same random blocks. causal: a query attends to keys at its own and
-    earlier positions: the window reaches back over as many blocks, random blocks come from earlier
-    ones, and of the global blocks those at the front are left, as keys. A causal row does not
-    depend on what comes after it. drawn: random blocks from elsewhere, [head][block of queries],
-    e.g. those of another library's checkpoint.
-
     With `window + global_blocks + 2 * random` blocks or fewer a pattern that is not causal is full
-    attention, the original's rule.
+    attention, the original's rule. A causal pattern's window reaches back over as many blocks, its
+    random blocks come from earlier ones, and of the global blocks those at the front are left, as
+    keys; a row of it does not depend on what comes after.
+
+    Args:
+        block: tokens of a block, b.
+        window: blocks around the query's own, odd, which it counts; 0 for none.
+        random: blocks drawn for each block of queries and each head, without replacement, from
+            those that are neither in its window nor global.
+        global_blocks: blocks that attend to everything and that everything attends to: by turns
+            the first and the last, so 2 are one at each end.
+        seed: of the random blocks; give each layer its own.
+        random_tokens: draw from the first so many tokens only (the original does so at 1,024 to
+            4,096 tokens, with 1,024); None draws from everywhere.
+        shared: all heads have the same random blocks.
+        causal: a query attends to keys at its own and earlier positions only.
+        drawn: random blocks from elsewhere, [head][block of queries], e.g. those of another
+            library's checkpoint.
 
     Raises ValueError for sizes that make no pattern.
 
@@ -150,9 +155,12 @@ def _table(pattern: BigBirdPattern, length: int, heads: int) -> NDArray[np.bool_
     table = np.zeros((heads, count, count), bool)
     for row in range(count):
         table[:, row] = pattern._near(row, block)
+    # Places of the plan that hold -1 name no block.
     plan = pattern.plan(length, heads)
     head, query, _ = np.nonzero(plan >= 0)
     table[head, query, plan[plan >= 0]] = True
+    # Global blocks are columns that all rows have, and rows that have all columns; in a causal
+    # pattern the rows stay cut off at their own block.
     ends = (block < pattern.front) | (block >= count - pattern.back)
     table[:, :, ends] = True
     if pattern.causal:

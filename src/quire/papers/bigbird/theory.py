@@ -26,7 +26,7 @@ def star_graph(nodes: int) -> NDArray[np.bool_]:
     return graph
 
 
-class GraphFigures(NamedTuple):
+class GraphMeasures(NamedTuple):
     """Of a graph: how far and how well information spreads along it.
 
     average_path: mean number of steps between two different nodes. diameter: the largest; infinite
@@ -39,22 +39,24 @@ class GraphFigures(NamedTuple):
     spectral_gap: float
 
 
-def graph_figures(graph: NDArray[np.bool_]) -> GraphFigures:
-    """Figures of a graph (n, n) bool, of which row i says what i attends to.
+def measure_graph(graph: NDArray[np.bool_]) -> GraphMeasures:
+    """Measures of a graph (n, n) bool, of which row i says what i attends to.
 
     Example:
-        >>> from quire.papers.bigbird import graph_figures, star_graph
-        >>> graph_figures(star_graph(5)).diameter
+        >>> from quire.papers.bigbird import measure_graph, star_graph
+        >>> measure_graph(star_graph(5)).diameter
         2.0
     """
     graph = graph & ~np.eye(len(graph), dtype=bool)
     steps = shortest_path(sparse.csr_array(graph), unweighted=True)
     apart = steps[~np.eye(len(graph), dtype=bool)]
     values = np.linalg.eigvalsh(laplacian((graph | graph.T).astype(float), normed=True))
-    return GraphFigures(float(apart.mean()), float(apart.max()), float(values[1]))
+    return GraphMeasures(float(apart.mean()), float(apart.max()), float(values[1]))
 
 
-def furthest_vectors(vectors: Tensor, allowed: Tensor | None = None, *, layers: int = 1) -> Tensor:
+def find_furthest_vectors(
+    vectors: Tensor, allowed: Tensor | None = None, *, layers: int = 1
+) -> Tensor:
     """The furthest vector of each, by hardmax attention layers (proposition 2): (n,) int64.
 
     vectors: (n, d) of length 1. A token is [a; c], its vector and a candidate, first [a; a]. A
@@ -63,13 +65,14 @@ def furthest_vectors(vectors: Tensor, allowed: Tensor | None = None, *, layers: 
     allowed: (n, n) bool, who attends to whom; None is full attention, of which one layer is exact.
 
     Example:
-        >>> from quire.papers.bigbird import furthest_vectors
-        >>> furthest_vectors(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, -0.8]]))
+        >>> from quire.papers.bigbird import find_furthest_vectors
+        >>> find_furthest_vectors(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-0.6, -0.8]]))
         tensor([2, 2, 1])
     """
     count = len(vectors)
     candidate = torch.arange(count, device=vectors.device)
     for _ in range(layers):
+        # Each neighbour offers itself and the candidate that it has found so far.
         keys = torch.cat((vectors, vectors[candidate]))
         names = torch.cat((torch.arange(count, device=vectors.device), candidate))
         scores = -vectors @ keys.mT
@@ -116,7 +119,8 @@ def run_on_graph(machine: Machine, state: str, steps: int) -> list[tuple[str, in
     nodes: list[_Node] = []
     trace = []
     for index, (record, before) in enumerate(tape_graph(steps)):
-        start = record == index  # the first node of a step is its own record
+        # What a node knows by itself: the first of a step writes, moves and goes to the next state;
+        # the others hand on what the node before them holds.
         if index == 0:
             nodes.append(_Node(state, 0, None, 0))
         elif _starts(index):
@@ -126,7 +130,9 @@ def run_on_graph(machine: Machine, state: str, steps: int) -> list[tuple[str, in
         else:
             nodes.append(nodes[before])
         own = nodes[index]
-        seen = own if start else nodes[record]
+        # Records come in the order of their steps, so the last one that matches the cell under the
+        # head is what stands there now.
+        seen = nodes[record]
         if seen.written is not None and seen.written[0] == own.head:
             nodes[index] = own._replace(found=seen.written[1])
         if _starts(index + 1):
@@ -170,6 +176,8 @@ def contextual_mapping(tokens: Sequence[int], values: int) -> list[int]:
     place = [(i + 1) * values + token for i, token in enumerate(tokens)]  # positions keep apart
     centre = (count + 1) * values
     for i in range(count):
+        # Every first number is below the factor: whatever multiples of it are added, the number
+        # is still there as the remainder.
         place[i] += factor * (max(place[i], centre) - min(place[i], centre))
         everyone = [centre, *place]
         centre += factor * (max(everyone) - min(everyone))

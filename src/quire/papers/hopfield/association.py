@@ -1,7 +1,7 @@
 """Association: states mix values with weights that follow from their overlap with the patterns.
 
 Dense, by torch's fused attention, or streamed over chunks of patterns with an online softmax; and
-sparse separations in place of softmax. S states, N patterns, K width, V value width.
+sparse weights in place of softmax. S states, N patterns, K width, V value width.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 Beta = float | Tensor
 """Inverse temperature: a number, or a tensor that broadcasts with (..., S, 1)."""
 
-Separation = Callable[[Tensor], Tensor]
-"""Scores (..., N) -> weights (..., N) that sum to 1; softmax is one."""
+SimplexMap = Callable[[Tensor], Tensor]
+"""Scores (..., N) -> weights (..., N), at least 0, that sum to 1; softmax is one."""
 
 Read = Callable[..., tuple[Tensor, Tensor]]
 """Tensors of one chunk of patterns -> keys (..., n, K) and values (..., n, V)."""
@@ -29,21 +29,28 @@ def associate(
     *,
     beta: Beta,
     mask: Tensor | None = None,
-    separation: Separation | None = None,
+    weighting: SimplexMap | None = None,
     dropout: float = 0.0,
     chunk: int | None = None,
 ) -> Tensor:
     """softmax(beta state stored^T) values: (..., S, V).
 
-    state: (..., S, K). stored: (..., N, K). values: (..., N, V), by default the patterns. mask:
-    broadcasts with (..., S, N); bool, True where a state may see a pattern, or numbers to add to
-    the scores. A state that may see nothing gives zeros. separation: in place of softmax. dropout:
-    probability for each weight. chunk: patterns at a time, for softmax without dropout; memory is
-    then O(S chunk), forward and backward. Raises ValueError for a chunk with either.
+    Args:
+        state: (..., S, K).
+        stored: (..., N, K).
+        values: (..., N, V), by default the patterns.
+        beta: Inverse temperature, a number or a tensor that broadcasts with (..., S, 1).
+        mask: Broadcasts with (..., S, N); bool, True where a state may see a pattern, or numbers
+            to add to the scores. A state that may see nothing gives zeros.
+        weighting: What makes weights of the scores in place of softmax.
+        dropout: Probability for each weight.
+        chunk: Patterns at a time; memory is then O(S chunk), forward and backward.
+
+    Raises ValueError for a chunk below 1, or with a weighting or dropout.
     """
     values = stored if values is None else values
     if chunk is not None:
-        if separation is not None or dropout:
+        if weighting is not None or dropout:
             raise ValueError("chunk is for softmax without dropout: their weights need every score")
         if chunk < 1:
             raise ValueError(f"chunk must be at least 1, got {chunk}")
@@ -52,9 +59,9 @@ def associate(
         if len(masks) != len(pieces):
             masks = [masks[0]] * len(pieces)
         return stream(state, pieces, lambda k, v: (k, v), beta=beta, masks=masks)
-    if separation is None and not dropout:
-        return fused(state, stored, values, beta, mask)
-    weights = association_weights(state, stored, beta=beta, mask=mask, separation=separation)
+    if weighting is None and not dropout:
+        return _associate_fused(state, stored, values, beta, mask)
+    weights = association_weights(state, stored, beta=beta, mask=mask, weighting=weighting)
     return drop(weights, dropout) @ values
 
 
@@ -64,21 +71,32 @@ def association_weights(
     *,
     beta: Beta,
     mask: Tensor | None = None,
-    separation: Separation | None = None,
+    weighting: SimplexMap | None = None,
 ) -> Tensor:
-    """The weights themselves: (..., S, N), rows of nothing where a state may see nothing."""
+    """The weights themselves: (..., S, N), rows of zeros where a state may see nothing.
+
+    Args:
+        state: (..., S, K).
+        stored: (..., N, K).
+        beta: As in `associate`.
+        mask: As in `associate`.
+        weighting: As in `associate`.
+    """
     scores = beta * (state @ stored.transpose(-1, -2))
-    separate = separation or (lambda scores: scores.softmax(-1))
+    weigh = weighting or (lambda scores: scores.softmax(-1))
     if mask is None:
-        return separate(scores)
+        return weigh(scores)
     if mask.dtype == torch.bool:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min / 4)
-        return separate(scores) * mask
-    return separate((scores + mask).clamp_min(torch.finfo(scores.dtype).min / 4))
+        return weigh(scores) * mask
+    return weigh((scores + mask).clamp_min(torch.finfo(scores.dtype).min / 4))
 
 
-def fused(state: Tensor, stored: Tensor, values: Tensor, beta: Beta, mask: Tensor | None) -> Tensor:
-    """By torch's scaled_dot_product_attention, with the scale on the state."""
+def _associate_fused(
+    state: Tensor, stored: Tensor, values: Tensor, beta: Beta, mask: Tensor | None
+) -> Tensor:
+    """By torch's scaled_dot_product_attention, arguments as in `associate`: (..., S, V)."""
+    # The scale goes into the state because kernels take one number only, and beta may be a tensor.
     state = state * beta
     if mask is None or mask.dtype != torch.bool:
         mask = None if mask is None else mask.to(state.dtype)
@@ -101,9 +119,13 @@ def stream(
 ) -> Tensor:
     """`associate` over chunks of patterns by an online softmax: (..., S, V).
 
-    pieces: the tensors of each chunk, of which `read` makes keys and values, again in the backward
-    pass. So whatever `read` computes (normalisation, projections) needs memory for one chunk only.
-    masks: of each chunk, or [None].
+    Args:
+        state: (..., S, K).
+        pieces: The tensors of each chunk.
+        read: Makes keys and values of a chunk's tensors, again in the backward pass: whatever it
+            computes (normalisation, projections) needs memory for one chunk only.
+        beta: As in `associate`.
+        masks: Of each chunk, or [None].
     """
     masks = [None] * len(pieces) if len(masks) == 1 and masks[0] is None else masks
     state = state * beta
@@ -118,11 +140,13 @@ def stream(
             scores = scores + mask if hidden is None else hidden
         # The maximum only guards against overflow: its gradient cancels.
         new = torch.maximum(top, scores.detach().amax(-1, keepdim=True))
+        # A state that has seen nothing yet has no maximum: -inf - -inf would be NaN.
         anchor = torch.where(new == -torch.inf, 0.0, new)
         weights, shrink = (scores - anchor).exp(), (top - anchor).exp()
         total = total * shrink + weights.sum(-1, keepdim=True)
         return new, total, mixed * shrink + (weights.to(v.dtype) @ v).to(mixed.dtype)
 
+    # Sums over many chunks lose digits in half precision.
     exact = torch.promote_types(state.dtype, torch.float32)
     top = torch.full((), -torch.inf, dtype=exact, device=state.device)
     total = mixed = torch.zeros((), dtype=exact, device=state.device)
@@ -133,10 +157,45 @@ def stream(
     return torch.where(total > 0, mixed / total.clamp_min(1e-38), 0.0).to(state.dtype)
 
 
+def join_masks(counts: Tensor | None, mask: Tensor | None, stored: Tensor) -> Tensor | None:
+    """Both masks of `Hopfield` as one that broadcasts with (B, H, S, N).
+
+    stored (B, N, ...) is what they are for. Raises ValueError for a bag without a pattern.
+    """
+    if stored.shape[1] == 0:
+        raise ValueError("a bag needs at least one stored pattern, got none")
+    if mask is not None:
+        mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim != 3 else mask[:, None]
+    if counts is None:
+        return mask
+    if counts.dtype != torch.bool or counts.shape != stored.shape[:2]:
+        raise ValueError(f"counts must be bool {tuple(stored.shape[:2])}, got {counts.dtype} "
+                         f"{tuple(counts.shape)}")  # fmt: skip
+    filled = counts.any(-1)
+    if not filled.all():
+        raise ValueError(f"bag {int((~filled).nonzero()[0, 0])} has no pattern that counts")
+    counts = counts[:, None, None]
+    if mask is None:
+        return counts
+    return counts & mask if mask.dtype == torch.bool else mask.masked_fill(~counts, -torch.inf)
+
+
+def add_zero(k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A pattern and a value of zeros at the end, which every state may see.
+
+    k: (..., N, K). v: (..., N, V). Gives both with N + 1 rows, and the mask that belongs to them.
+    """
+    k, v = (torch.cat((x, torch.zeros_like(x[..., :1, :])), -2) for x in (k, v))
+    if mask is None:
+        return k, v, None
+    seen = torch.ones_like(mask[..., :1]) if mask.dtype == torch.bool else mask[..., :1] * 0
+    return k, v, torch.cat((mask, seen), -1)
+
+
 def sparsemax(scores: Tensor) -> Tensor:
     """The projection of scores (..., N) onto the simplex (Martins & Astudillo 2016): exact zeros.
 
-    As a separation it gives the sparse Hopfield network of Hu et al. (2023).
+    As the weighting it gives the sparse Hopfield network of Hu et al. (2023).
 
     Example:
         >>> import torch

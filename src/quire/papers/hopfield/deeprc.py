@@ -113,11 +113,18 @@ class BagAttention(nn.Module):
 class DeepRC(nn.Module):
     """Bags of sequences to scores: embed, pool, a linear layer.
 
-    embedding: codes (N, L) to (N, E), `dim` is E. attention: scores of a bag's members, e.g.
-    `BagAttention`; None takes the mean over the bag, or with `maximum` the largest value of each
-    element. outputs: scores a bag. keep: share of each bag, by attention, that is pooled;
-    below 1 the others are scored without gradients, in minibatches. minibatch: sequences embedded
-    at a time; where all are kept their embeddings are computed again in the backward pass.
+    Args:
+        embedding: Codes (N, L) to (N, E).
+        dim: E.
+        attention: Scores of a bag's members, e.g. `BagAttention`; None takes the mean over the bag.
+        maximum: Without attention, take the largest value of each element in place of the mean.
+        outputs: Scores of a bag.
+        keep: Share of each bag, by attention, that is pooled; below 1 the others are scored without
+            gradients, in minibatches.
+        minibatch: Sequences embedded at a time; where all are kept their embeddings are computed
+            again in the backward pass.
+
+    Raises ValueError for a keep or minibatch outside its range.
 
     Example:
         >>> import torch
@@ -203,9 +210,13 @@ def bag_sum(values: Tensor, bag: Tensor, bags: int) -> Tensor:
 
 
 def top_members(scores: Tensor, bag: Tensor, sizes: Tensor, keep: float) -> Tensor:
-    """Indices of the best share `keep` of each bag, rounded up, in the members' order.
+    """Indices of the best members of each bag, in the members' order.
 
-    scores, bag: (N,), bags one after the other. sizes: (B,).
+    Args:
+        scores: (N,), bags one after the other.
+        bag: (N,), the bag of each member.
+        sizes: (B,), members of each bag.
+        keep: Share of each bag that is taken, rounded up.
     """
     order = scores.argsort(descending=True, stable=True)
     order = order[bag[order].argsort(stable=True)]

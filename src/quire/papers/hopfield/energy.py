@@ -44,8 +44,12 @@ def hopfield_update(
 ) -> Tensor:
     """One update xi <- X^T softmax(beta X xi) (equation 3): (..., S, K).
 
-    Arguments as in `hopfield_energy`. chunk: patterns at a time, for O(S chunk) memory in place of
-    O(S N); the gradient is recomputed chunk by chunk.
+    Args:
+        state: (..., S, K).
+        stored: (..., N, K).
+        beta: As in `hopfield_energy`.
+        chunk: Patterns at a time, for O(S chunk) memory in place of O(S N); the gradient is
+            recomputed chunk by chunk.
 
     Example:
         >>> import torch
@@ -88,10 +92,16 @@ class Retrieved(NamedTuple):
 def retrieve(
     state: Tensor, stored: Tensor, *, beta: Beta, tolerance: float = 1e-6, limit: int = 1000
 ) -> Retrieved:
-    """Update until every state moves by less than `tolerance` (Euclidean), at most `limit` times.
+    """Update until every state stands still. One that does is not moved any more.
 
-    Arguments as in `hopfield_energy`. A state that stands still is not moved any more. Gradients
-    flow through all updates.
+    Gradients flow through all updates.
+
+    Args:
+        state: (..., S, K).
+        stored: (..., N, K).
+        beta: As in `hopfield_energy`.
+        tolerance: A state stands still when an update moves it by less (Euclidean).
+        limit: Updates at most.
     """
     steps = torch.zeros(state.shape[:-1], dtype=torch.int64, device=state.device)
     moving = torch.ones_like(steps, dtype=torch.bool)

@@ -20,10 +20,19 @@ Numbers = NDArray[Any]
 class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A self-normalising network with a layer of learned stored patterns (section 5.2).
 
-    units, layers: SELU layers before it. stored: stored patterns for each class; 0 leaves the layer
-    out, which is then a plain SELU network. heads, beta: of the layer. epochs, batch_size, lr: SGD
-    with momentum 0.9. dropout: alpha dropout. seed: of everything random; the global generator of
-    torch is left as it was. device: of torch.
+    It is trained by SGD with momentum 0.9.
+
+    Args:
+        units: Width of the SELU layers before it.
+        layers: How many of them.
+        stored: Stored patterns for each class; 0 leaves a plain SELU network.
+        heads: Heads of the layer.
+        beta: Inverse temperature of the layer.
+        epochs: Passes over the rows.
+        batch_size: Rows of a minibatch.
+        learning_rate: Of SGD.
+        dropout: Probability of alpha dropout.
+        seed: Of everything random; the global generator of torch is left as it was.
     """
 
     def __init__(
@@ -36,13 +45,13 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         beta: float = 1.0,
         epochs: int = 60,
         batch_size: int = 32,
-        lr: float = 0.05,
+        learning_rate: float = 0.05,
         dropout: float = 0.05,
         seed: int = 0,
     ) -> None:
         self.units, self.layers, self.stored, self.heads = units, layers, stored, heads
-        self.beta, self.epochs, self.batch_size, self.lr = beta, epochs, batch_size, lr
-        self.dropout, self.seed = dropout, seed
+        self.beta, self.epochs, self.batch_size = beta, epochs, batch_size
+        self.learning_rate, self.dropout, self.seed = learning_rate, dropout, seed
 
     def fit(self, x: Numbers, y: Numbers) -> Self:
         """x: (rows, columns), scaled. y: (rows,) of any labels."""
@@ -55,7 +64,7 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             torch.manual_seed(self.seed)
             self.net_ = self._net(x.shape[1], len(self.classes_))
             inputs, labels = torch.from_numpy(x), torch.from_numpy(target)
-            optimizer = torch.optim.SGD(self.net_.parameters(), lr=self.lr, momentum=0.9)
+            optimizer = torch.optim.SGD(self.net_.parameters(), lr=self.learning_rate, momentum=0.9)
             for _ in range(self.epochs):
                 for rows in torch.randperm(len(x)).split(self.batch_size):
                     loss = cross_entropy(self.net_(inputs[rows]), labels[rows])
@@ -108,10 +117,19 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Bags of instances to one of two classes: embed, pool, a linear layer (section 5.1).
 
-    pooling: "hopfield", or "mean" or "max" in its place. units: width of the ReLU embedding. heads,
-    head_dim, beta, quantity: of the pooling. epochs, batch_size, lr: AdamW, whose rate falls by
-    `decay` each epoch. dropout: of the bag, i.e. of the association's weights (hopfield) or of
-    embedded instances. seed: as in `HopfieldClassifier`.
+    It is trained by AdamW.
+
+    Args:
+        pooling: "hopfield", or "mean" or "max" in its place.
+        units: Width of the ReLU embedding.
+        heads: Heads of the pooling.
+        beta: Inverse temperature of the pooling, by default 1 / sqrt(units / heads).
+        epochs: Passes over the bags.
+        batch_size: Bags of a minibatch.
+        learning_rate: Of AdamW in the first epoch.
+        decay: What the learning rate is multiplied with after each epoch.
+        dropout: Of the association's weights (hopfield) or of embedded instances.
+        seed: As in `HopfieldClassifier`.
     """
 
     def __init__(
@@ -123,13 +141,14 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         beta: float | None = None,
         epochs: int = 25,
         batch_size: int = 32,
-        lr: float = 1e-3,
+        learning_rate: float = 1e-3,
         decay: float = 0.98,
         dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
         self.pooling, self.units, self.heads, self.beta = pooling, units, heads, beta
-        self.epochs, self.batch_size, self.lr, self.decay = epochs, batch_size, lr, decay
+        self.epochs, self.batch_size = epochs, batch_size
+        self.learning_rate, self.decay = learning_rate, decay
         self.dropout, self.seed = dropout, seed
 
     def fit(self, bags: list[Numbers], y: Numbers) -> Self:
@@ -141,12 +160,12 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.net_ = BagNet(self, bags[0].shape[1])
-            optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.lr)
+            optimizer = torch.optim.AdamW(self.net_.parameters(), lr=self.learning_rate)
             schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)
             labels = torch.from_numpy(target).float()
             for _ in range(self.epochs):
                 for rows in torch.randperm(len(bags)).split(self.batch_size):
-                    scores = self.net_(*padded([bags[row] for row in rows.tolist()]))
+                    scores = self.net_(*pad_bags([bags[row] for row in rows.tolist()]))
                     loss = nn.functional.binary_cross_entropy_with_logits(scores, labels[rows])
                     optimizer.zero_grad()
                     loss.backward()
@@ -159,7 +178,7 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, bags: list[Numbers]) -> Numbers:
         """A score a bag, above 0 for the second class."""
         parts = [bags[at : at + 32] for at in range(0, len(bags), 32)]
-        return np.concatenate([self.net_(*padded(part)).numpy() for part in parts])
+        return np.concatenate([self.net_(*pad_bags(part)).numpy() for part in parts])
 
     def predict(self, bags: list[Numbers]) -> Numbers:
         """The class of each bag."""
@@ -195,7 +214,7 @@ class BagNet(nn.Module):
         return scores
 
 
-def padded(bags: list[Numbers]) -> tuple[Tensor, Tensor]:
+def pad_bags(bags: list[Numbers]) -> tuple[Tensor, Tensor]:
     """Bags as one tensor (B, N, F) with zeros at the end, and which instances count (B, N)."""
     parts = [torch.from_numpy(np.asarray(bag, np.float32)) for bag in bags]
     sizes = torch.tensor([len(part) for part in parts])

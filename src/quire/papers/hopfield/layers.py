@@ -14,9 +14,11 @@ from torch.nn.functional import layer_norm
 
 from quire.papers.hopfield.association import (
     Beta,
-    Separation,
+    SimplexMap,
+    add_zero,
     associate,
     association_weights,
+    join_masks,
     stream,
 )
 
@@ -25,12 +27,17 @@ from quire.papers.hopfield.association import (
 class Association:
     """What happens in association space.
 
-    beta: inverse temperature, a number or one a head, by default 1 / sqrt(K); learn_beta: whether
-    it is trained. steps: updates of the state before values are read; None goes on until it stands
-    still, at most `limit` times. tolerance: a head stops when no state of the batch moves by as
-    much (0: never before `steps`). normalize: whether states and patterns get layer normalisation
-    there, without affine parameters. separation, dropout, chunk: as in `associate`. zero: whether
-    a pattern and value of zeros is added, to associate with nothing.
+    Args:
+        beta: Inverse temperature, a number or one for each head, by default 1 / sqrt(K).
+        learn_beta: Whether it is trained, one for each head.
+        steps: Updates of the states before values are read; None goes on until they stand still.
+        limit: Updates at most where `steps` is None.
+        tolerance: A head stops when no state of the batch moves by as much; 0 never stops early.
+        normalize: Whether states and patterns get layer normalisation there, without parameters.
+        weighting: What makes weights of the scores in place of softmax, e.g. `sparsemax`.
+        dropout: Probability for each weight, in training, when values are read.
+        chunk: Patterns at a time, for memory that does not grow with N; for softmax alone.
+        zero: Whether a pattern and value of zeros is added, to associate with nothing.
     """
 
     beta: float | Sequence[float] | None = None
@@ -39,7 +46,7 @@ class Association:
     limit: int = 100
     tolerance: float = 1e-4
     normalize: bool = False
-    separation: Separation | None = None
+    weighting: SimplexMap | None = None
     dropout: float = 0.0
     chunk: int | None = None
     zero: bool = False
@@ -49,9 +56,12 @@ class Association:
 class Input:
     """How one of the three inputs comes into association space.
 
-    dim: its width, by default the layer's. norm, affine: layer normalisation of the input, with
-    parameters or without. static: no projection; the input, of width K, is what every head sees.
-    bias: of the projection.
+    Args:
+        dim: Its width, by default the layer's.
+        norm: Whether the input gets layer normalisation.
+        affine: Whether that has parameters.
+        static: No projection: the input, of width K, is what every head sees.
+        bias: Whether the projection has one.
     """
 
     dim: int | None = None
@@ -64,12 +74,22 @@ class Input:
 class Hopfield(nn.Module):
     """States associate with stored patterns and read their projections (equation 10).
 
-    dim: width D of the states. heads: H. head_dim: K, by default D / H. value_dim: width of a
-    head's values, by default K. output_dim: width of the output, by default D; 0 leaves the output
-    projection out. state, stored, projection: the three inputs. connected: values are projections
-    of the keys, K W_V with W_V as large as all heads, instead of projections of the input.
+    Gradients flow through every update that is made.
 
-    Gradients flow through every update that is made. Raises ValueError for sizes that do not fit.
+    Args:
+        dim: Width D of the states.
+        heads: H.
+        head_dim: K, by default D / H.
+        value_dim: Width of a head's values, by default K.
+        output_dim: Width of the output, by default D; 0 leaves the output projection out.
+        association: What happens in association space.
+        state: How the states get there.
+        stored: How the stored patterns get there.
+        projection: How what is read, the patterns' projections, gets there.
+        connected: Values are projections of the keys, K W_V with W_V as large as all heads,
+            instead of projections of an input.
+
+    Raises ValueError for sizes that do not fit.
 
     Example:
         >>> import torch
@@ -105,12 +125,12 @@ class Hopfield(nn.Module):
                              f"{self.value_dim} and {self.head_dim}")  # fmt: skip
         self.association, self.connected = association, connected
         inner, values = heads * self.head_dim, heads * self.value_dim
-        self.state_norm, self.query = _entrance(state, state.dim or dim, inner, self.head_dim)
-        self.stored_norm, self.key = _entrance(stored, stored.dim or dim, inner, self.head_dim)
+        self.state_norm, self.query = _make_entrance(state, state.dim or dim, inner, self.head_dim)
+        self.stored_norm, self.key = _make_entrance(stored, stored.dim or dim, inner, self.head_dim)
         # Connected values come from the keys: they have no normalisation of their own.
         source = Input(norm=False, bias=projection.bias) if connected else projection
         width = inner if connected else projection.dim or stored.dim or dim
-        self.value_norm, self.value = _entrance(source, width, values, self.head_dim)
+        self.value_norm, self.value = _make_entrance(source, width, values, self.head_dim)
         self.output: nn.Module = nn.Identity()
         if output_dim != 0:
             self.output = nn.Linear(values, output_dim or dim)
@@ -141,33 +161,38 @@ class Hopfield(nn.Module):
         counts: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """state (B, S, D), stored (B, N, Ds), projection (B, N, Dp) -> (B, S, output width).
+        """The states associate, and read: (B, S, output width).
 
-        stored, projection: by default the states, and the stored patterns. counts: (B, N) bool,
-        True where a pattern counts. mask: (S, N), (B, S, N) or (B, H, S, N); bool, True where a
-        state may see a pattern, or numbers to add to the scores.
+        Args:
+            state: (B, S, D).
+            stored: (B, N, Ds), by default the states.
+            projection: (B, N, Dp), by default the stored patterns.
+            counts: (B, N) bool, True where a pattern counts.
+            mask: (S, N), (B, S, N) or (B, H, S, N); bool, True where a state may see a pattern, or
+                numbers to add to the scores.
 
         Raises ValueError if a bag has no pattern that counts.
         """
         stored = state if stored is None else stored
         projection = stored if projection is None else projection
-        allowed = _joined(counts, mask, stored)
+        allowed = join_masks(counts, mask, stored)
         q = self._enter(self.state_norm, self.query, state)
         beta = self.beta(q)
         if self._is_narrow(state, mask):
-            mixed = self._narrow(q, stored, projection, allowed, beta)
+            mixed = self._associate_narrow(q, stored, projection, allowed, beta)
         elif self.association.chunk is not None:
-            mixed = self._stream(q, stored, projection, allowed, beta)
+            mixed = self._associate_in_chunks(q, stored, projection, allowed, beta)
         else:
             k, v = self._read(stored, projection)
             options: dict[str, Any] = {"beta": beta, "mask": allowed}
-            options["separation"] = self.association.separation
+            options["weighting"] = self.association.weighting
             if self.association.zero:
-                k, v, options["mask"] = _with_zero(k, v, allowed)
+                k, v, options["mask"] = add_zero(k, v, allowed)
+            # While a state moves it reads keys: it must stay in the space that it is compared in.
             q = self._settle(q, lambda q: associate(q, k, **options))
             dropped = self.association.dropout if self.training else 0.0
             mixed = associate(q, k, v, dropout=dropped, **options)
-        joined: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
+        joined: Tensor = self.output(mixed.transpose(1, 2).flatten(2))  # (B, S, H V) -> output
         return joined
 
     @torch.no_grad()
@@ -179,49 +204,67 @@ class Hopfield(nn.Module):
         counts: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """The association of each head after all updates: (B, H, S, N); arguments as in forward."""
+        """The association of each head after all updates: (B, H, S, N).
+
+        Args:
+            state: (B, S, D).
+            stored: (B, N, Ds), by default the states.
+            counts: As in `forward`.
+            mask: As in `forward`.
+        """
         stored = state if stored is None else stored
         q = self._enter(self.state_norm, self.query, state)
         k = self._keys(stored)
-        options: dict[str, Any] = {"beta": self.beta(q), "mask": _joined(counts, mask, stored)}
-        options["separation"] = self.association.separation
+        options: dict[str, Any] = {"beta": self.beta(q), "mask": join_masks(counts, mask, stored)}
+        options["weighting"] = self.association.weighting
         q = self._settle(q, lambda q: associate(q, k, **options))
         return association_weights(q, k, **options)
 
     def _is_narrow(self, state: Tensor, mask: Tensor | None) -> bool:
         """Whether there are so few states that they, not the patterns, are projected."""
         rule, linear = self.association, (self.key, self.value)
+        # These need the keys themselves, or heads and states apart.
         fixed = rule.normalize or rule.zero or self.connected or mask is not None
         dropped = rule.dropout > 0 and self.training
+        # The scores of a pattern then cost S D a head, where its projection alone would cost K D.
         few = state.shape[1] <= self.head_dim
         return few and not fixed and not dropped and all(isinstance(x, nn.Linear) for x in linear)
 
-    def _narrow(
+    def _associate_narrow(
         self, q: Tensor, stored: Tensor, projection: Tensor, mask: Tensor | None, beta: Beta
     ) -> Tensor:
-        """The association in the space of the patterns, which are not projected then.
+        """The association in the space of the patterns, which are not projected: (B, H, S, V).
 
-        q . (W x + b) is (q W) . x and a number that all patterns share; the mixture of W x + b is
-        W times the mixture of x, and b. So N patterns need no N projections.
+        q (B, H, S, K) is in association space; stored (B, N, Ds) and projection (B, N, Dp) are the
+        inputs. q . (W x + b) is (q W) . x and a number that all patterns share, which no weight
+        follows; the mixture of W x + b is W times the mixture of x, and b. So N patterns need no N
+        projections.
         """
         rule = self.association
         key: Any = self.key
         value: Any = self.value
-        weight = key.weight.unflatten(0, (self.heads, -1))
+        weight = key.weight.unflatten(0, (self.heads, -1))  # (H, K, Ds)
 
         def mix(q: Tensor, values: bool) -> Tensor:
+            # One association, of keys while the states move and of values at the end. Heads may
+            # differ in beta but will share one product, so that beta goes into the states.
             scaled = q * beta
-            if key.bias is not None:  # in the graph, with the gradient that it has: zero
+            if key.bias is not None:
+                # It shifts all scores of a state alike: its gradient is zero, but must be there,
+                # as data-parallel training waits for it.
                 scaled = scaled + 0.0 * key.bias.sum()
+            # The states go to the patterns' space. There all heads see the same patterns, so that
+            # H heads of S states are H S states of one head: (B, H, S, Ds) -> (B, 1, H S, Ds).
             wide = (scaled @ weight).flatten(1, 2)[:, None]
 
             def read(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+                # Called for each chunk, and again backward: no normalised copy of a bag is kept.
                 x = self.stored_norm(x)[:, None]
                 return x, self.value_norm(y)[:, None] if values else x
 
             if rule.chunk is None:
                 x, y = read(stored, projection)
-                options: dict[str, Any] = {"mask": mask, "separation": rule.separation}
+                options: dict[str, Any] = {"mask": mask, "weighting": rule.weighting}
                 mixed = associate(wide, x, y, beta=1.0, **options)
             else:
                 self._check_chunk()
@@ -229,27 +272,33 @@ class Hopfield(nn.Module):
                 parts = (x.split(rule.chunk, 1) for x in (stored, projection))
                 pieces = list(zip(*parts, strict=True))
                 mixed = stream(wide, pieces, read, beta=1.0, masks=masks)
-            mixed = mixed[:, 0].unflatten(1, (self.heads, -1))
+            mixed = mixed[:, 0].unflatten(1, (self.heads, -1))  # (B, H, S, Ds or Dp)
             part = value if values else key
+            # S mixtures are projected in place of N patterns. Weights sum to 1, so that the bias
+            # is added once.
             out = mixed @ part.weight.unflatten(0, (self.heads, -1)).mT
             return out if part.bias is None else out + part.bias.view(self.heads, 1, -1)
 
         return mix(self._settle(q, lambda q: mix(q, False)), True)
 
     def _check_chunk(self) -> None:
-        if self.association.separation or self.association.dropout or self.association.zero:
+        if self.association.weighting or self.association.dropout or self.association.zero:
             raise ValueError("chunk is for softmax without dropout and without a zero pattern")
 
-    def _stream(
+    def _associate_in_chunks(
         self, q: Tensor, stored: Tensor, projection: Tensor, mask: Tensor | None, beta: Beta
     ) -> Tensor:
+        """The association over chunks of patterns, arguments as before: (B, H, S, V)."""
         chunk = self.association.chunk or 1
         self._check_chunk()
         masks = [None] if mask is None else list(mask.split(chunk, -1))
+        # Chunks of the inputs, not of keys and values: these are made of one chunk at a time, so
+        # that a bag's projections are never in memory together.
         keys = list(zip(stored.split(chunk, 1), strict=True))
         both = list(zip(stored.split(chunk, 1), projection.split(chunk, 1), strict=True))
 
         def key(piece: Tensor) -> tuple[Tensor, Tensor]:
+            # An update reads keys, so that values need not be made until the states stand still.
             k = self._keys(piece)
             return k, k
 
@@ -259,11 +308,15 @@ class Hopfield(nn.Module):
     def _settle(self, q: Tensor, update: Any) -> Tensor:
         """The states after all updates; each head stops by itself."""
         rule = self.association
+        # Heads differ in beta and so in speed; one that stands still must not drift on while
+        # another one moves, or its result would depend on its neighbours.
         active = torch.ones(self.heads, dtype=torch.bool, device=q.device)
         steps = range(rule.limit if rule.steps is None else rule.steps)
         for _ in steps:
             new = update(q)
             if rule.tolerance > 0:
+                # The largest move of any state in the batch, (H,), without gradient: it decides
+                # when to stop and is no part of the result.
                 moved = (new - q).detach().norm(dim=-1).amax((0, 2))
                 new = torch.where(active[:, None, None], new, q)
                 active = active & (moved >= rule.tolerance)
@@ -285,6 +338,7 @@ class Hopfield(nn.Module):
         k = self._keys(stored)
         if not self.connected:
             return k, self._split(self.value(self.value_norm(projection)))
+        # Connected values are K W_V of the keys of all heads (equation 10), before normalisation.
         linear = self.key(self.stored_norm(stored))
         if linear.shape[-1] == self.head_dim:  # static: every head sees the same
             linear = linear.repeat(1, 1, self.heads)
@@ -300,8 +354,11 @@ class Hopfield(nn.Module):
 class HopfieldPooling(nn.Module):
     """Learned states pool a set of patterns of any size into one vector (section 3).
 
-    dim: width D of the patterns. quantity: learned states; their outputs are put side by side.
-    options: as in `Hopfield`, with state the learned queries, by default static (K wide).
+    Args:
+        dim: Width D of the patterns.
+        heads: H.
+        quantity: Learned states; their outputs are put side by side.
+        options: As in `Hopfield`; `state` is for the learned states, by default static (K wide).
 
     Example:
         >>> import torch
@@ -325,7 +382,14 @@ class HopfieldPooling(nn.Module):
         counts: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """patterns (B, N, D) -> (B, quantity * output width); the rest as in `Hopfield`."""
+        """The pooled patterns: (B, quantity * output width).
+
+        Args:
+            patterns: (B, N, D).
+            projection: (B, N, Dp), by default the patterns.
+            counts: As in `Hopfield`.
+            mask: As in `Hopfield`.
+        """
         states = self.states.expand(len(patterns), -1, -1)
         return self.hopfield(states, patterns, projection, counts=counts, mask=mask).flatten(1)
 
@@ -338,9 +402,14 @@ class HopfieldPooling(nn.Module):
 class HopfieldLayer(nn.Module):
     """Inputs associate with learned stored patterns and read learned projections (section 3).
 
-    dim: width D of the inputs. quantity: stored patterns. separate: whether the projections are
-    parameters of their own, else they are the stored patterns. options: as in `Hopfield`; both are
-    static by default (K wide). `store` puts given patterns in, e.g. a training set.
+    `store` puts given patterns in, e.g. a training set.
+
+    Args:
+        dim: Width D of the inputs.
+        heads: H.
+        quantity: Stored patterns.
+        separate: Whether the projections are parameters of their own, else they are the patterns.
+        options: As in `Hopfield`; `stored` and `projection` are static by default (K wide).
 
     Example:
         >>> import torch
@@ -392,8 +461,10 @@ class HopfieldLayer(nn.Module):
                 parameter.copy_(value)
 
 
-def _entrance(source: Input, width: int, inner: int, head_dim: int) -> tuple[nn.Module, nn.Module]:
-    """Normalisation and projection of an input."""
+def _make_entrance(
+    source: Input, width: int, inner: int, head_dim: int
+) -> tuple[nn.Module, nn.Module]:
+    """Normalisation and projection of an input, `width` -> `inner` (all heads), static K wide."""
     if source.static and width != head_dim:
         width = head_dim
     norm: nn.Module = nn.Identity()
@@ -406,32 +477,3 @@ def _entrance(source: Input, width: int, inner: int, head_dim: int) -> tuple[nn.
     if source.bias:
         nn.init.zeros_(project.bias)
     return norm, project
-
-
-def _joined(counts: Tensor | None, mask: Tensor | None, stored: Tensor) -> Tensor | None:
-    """Both masks as one that broadcasts with (B, H, S, N)."""
-    if stored.shape[1] == 0:
-        raise ValueError("a bag needs at least one stored pattern, got none")
-    if mask is not None:
-        mask = mask[(None,) * (4 - mask.ndim)] if mask.ndim != 3 else mask[:, None]
-    if counts is None:
-        return mask
-    if counts.dtype != torch.bool or counts.shape != stored.shape[:2]:
-        raise ValueError(f"counts must be bool {tuple(stored.shape[:2])}, got {counts.dtype} "
-                         f"{tuple(counts.shape)}")  # fmt: skip
-    filled = counts.any(-1)
-    if not filled.all():
-        raise ValueError(f"bag {int((~filled).nonzero()[0, 0])} has no pattern that counts")
-    counts = counts[:, None, None]
-    if mask is None:
-        return counts
-    return counts & mask if mask.dtype == torch.bool else mask.masked_fill(~counts, -torch.inf)
-
-
-def _with_zero(k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A pattern and value of zeros put at the end, which every state may see."""
-    k, v = (torch.cat((x, torch.zeros_like(x[..., :1, :])), -2) for x in (k, v))
-    if mask is None:
-        return k, v, None
-    seen = torch.ones_like(mask[..., :1]) if mask.dtype == torch.bool else mask[..., :1] * 0
-    return k, v, torch.cat((mask, seen), -1)

@@ -46,7 +46,7 @@ class HebbianMemory:
 
     def sweep(self, state: Tensor) -> Tensor:
         """Every bit once, one after the other: the energy never increases."""
-        return one_by_one(self.field, state)
+        return update_bit_by_bit(self.field, state)
 
 
 class DenseMemory:
@@ -91,7 +91,7 @@ class DenseMemory:
 
     def sweep(self, state: Tensor) -> Tensor:
         """Every bit once, one after the other: the energy never increases."""
-        return one_by_one(self.field, state)
+        return update_bit_by_bit(self.field, state)
 
     def _value(self, overlap: Tensor) -> Tensor:
         return self.function(overlap, self.stored.shape[1])
@@ -120,8 +120,8 @@ def settle(field: Callable[[Tensor], Tensor], state: Tensor, limit: int) -> Tens
     return state
 
 
-def one_by_one(field: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
-    """The same bit by bit."""
+def update_bit_by_bit(field: Callable[[Tensor], Tensor], state: Tensor) -> Tensor:
+    """Every bit once takes the sign of the field that the bits before it leave."""
     state = state.clone()
     for bit in range(state.shape[-1]):
         force = field(state)[:, bit]

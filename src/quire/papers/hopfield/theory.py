@@ -7,17 +7,16 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.special import lambertw
 from torch import Tensor
 
 
-def separation(stored: Tensor) -> Tensor:
+def pattern_separation(stored: Tensor) -> Tensor:
     """Delta_i = min over j != i of x_i.x_i - x_i.x_j: (N,) (definition 2). Needs two patterns.
 
     Example:
         >>> import torch
-        >>> from quire.papers.hopfield import separation
-        >>> separation(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+        >>> from quire.papers.hopfield import pattern_separation
+        >>> pattern_separation(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
         tensor([4., 1.])
     """
     if len(stored) < 2:
@@ -28,7 +27,7 @@ def separation(stored: Tensor) -> Tensor:
     return own - overlap.amax(1)
 
 
-class Capacity(NamedTuple):
+class CapacityBound(NamedTuple):
     """The lower bound of theorem 3.
 
     base: c, of which the capacity is sqrt(p) c^((d - 1) / 4). patterns: that number. valid: whether
@@ -42,12 +41,19 @@ class Capacity(NamedTuple):
 
 def capacity_bound(
     dim: int, *, beta: float = 1.0, radius: float = 1.0, p: float = 1e-3
-) -> Capacity:
+) -> CapacityBound:
     """Patterns that are stored with probability 1 - p (theorem 3).
 
-    They are drawn uniformly on the sphere of radius M = K sqrt(d - 1), with d = dim > 1 and
-    K = radius. c = b / W0(exp(a + ln b)), a = 2 / (d - 1) (1 + ln(2 beta K^2 p (d - 1))),
-    b = 2 K^2 beta / 5, W0 Lambert's function.
+    They are drawn uniformly on the sphere of radius M = K sqrt(d - 1). c = b / W0(exp(a + ln b)),
+    a = 2 / (d - 1) (1 + ln(2 beta K^2 p (d - 1))), b = 2 K^2 beta / 5, W0 Lambert's function.
+
+    Args:
+        dim: d, at least 2.
+        beta: Inverse temperature.
+        radius: K.
+        p: Probability that the patterns are not stored.
+
+    Raises ValueError for numbers outside these ranges.
 
     Example:
         >>> from quire.papers.hopfield import capacity_bound
@@ -59,11 +65,13 @@ def capacity_bound(
             "dim > 1, beta > 0, radius > 0 and 0 < p < 1 expected, "
             f"got {dim}, {beta}, {radius} and {p}"
         )
+    from scipy.special import lambertw  # 0.15 s, and only this needs it
+
     a = 2 / (dim - 1) * (1 + math.log(2 * beta * radius**2 * p * (dim - 1)))
     b = 2 * radius**2 * beta / 5
     base = b / float(lambertw(math.exp(a + math.log(b))).real)
     needed = (2 / math.sqrt(p)) ** (4 / (dim - 1))
-    return Capacity(base, math.sqrt(p) * base ** ((dim - 1) / 4), base >= needed)
+    return CapacityBound(base, math.sqrt(p) * base ** ((dim - 1) / 4), base >= needed)
 
 
 def energy_bounds(stored: Tensor, *, beta: float) -> tuple[float, float]:
@@ -75,7 +83,7 @@ def energy_bounds(stored: Tensor, *, beta: float) -> tuple[float, float]:
     return 2 * square, math.log(len(stored)) / beta + square / 2
 
 
-class Bounds(NamedTuple):
+class RetrievalBounds(NamedTuple):
     """Bounds for each pattern, (N,), from theorems 4 and 5; they may be far above what they bound.
 
     jacobian: of ||J||_2 between state and fixed point. error: of ||f(xi) - x_i|| after one update.
@@ -87,15 +95,15 @@ class Bounds(NamedTuple):
     fixed_point: Tensor
 
 
-def retrieval_bounds(stored: Tensor, *, beta: float, distance: Tensor) -> Bounds:
+def retrieval_bounds(stored: Tensor, *, beta: float, distance: Tensor) -> RetrievalBounds:
     """Theorems 4 and 5 for states at a distance (N,) from their pattern.
 
     distance: the larger of ||xi - x_i|| and ||x_i* - x_i||, with x_i* the fixed point.
     """
     n, largest = len(stored), float(stored.norm(dim=-1).max())
-    gap = separation(stored)
+    gap = pattern_separation(stored)
     decay = (-beta * (gap - 2 * distance * largest)).exp()
-    return Bounds(
+    return RetrievalBounds(
         jacobian=2 * beta * n * largest**2 * (n - 1) * decay,
         error=2 * (n - 1) * largest * decay,
         fixed_point=2 * math.e * (n - 1) * largest * (-beta * gap).exp(),

@@ -1,8 +1,8 @@
-"""Adaptive computation time (Graves 2016, arXiv 1603.08983): the baseline that PonderNet is
-compared with.
+"""Adaptive computation time (Graves 2016, arXiv 1603.08983): PonderNet's baseline.
 
 ACT reads sigmoid(halt_logit) as the *probability of stopping at n*, where PonderNet reads it as the
 probability of stopping at n given that n was reached; so sums of hazards reach one by themselves.
+B examples, T tokens.
 """
 
 from typing import NamedTuple
@@ -17,28 +17,25 @@ class ACTOutput(NamedTuple):
     """ACT's weighted means, its cost and its steps."""
 
     prediction: Tensor
-    """Weighted mean of the steps' predictions, `(batch, ...)`."""
+    """Weighted mean of the steps' predictions, (B, ...)."""
     state: Tree
     """Weighted mean of the steps' states (integer tensors: the last one)."""
     ponder_cost: Tensor
-    """N + R for each example (or token), `(batch[, tokens])`; add `tau` times its mean to the
-    loss."""
+    """N + R for each example or token, (B[, T]); add `tau` times its mean to the loss."""
     steps: Tensor
-    """N, the number of steps used, int64, `(batch[, tokens])`."""
+    """N, the number of steps used, (B[, T]) int64."""
 
 
 class ACT(nn.Module):
-    """Run a step until its summed hazards reach `1 - eps`; answer with the weighted mean (section
-    2.1 there).
+    """Run a step until its summed hazards reach `1 - eps`; answer with the weighted mean.
 
-    N = min{n : h_1 + ... + h_n >= 1 - eps} (or `max_steps`), weights h_n before N and R = 1 -
-    sum_{n<N} h_n at N. The derivative of N + R is -1 for every h_n before N and 0 at N, whatever
-    the task needs: the bias that PonderNet removes.
+    Section 2.1 there: N = min{n : h_1 + ... + h_n >= 1 - eps} (or `max_steps`), weights h_n before
+    N and R = 1 - sum_{n<N} h_n at N. The derivative of N + R is -1 for every h_n before N and 0 at
+    N, whatever the task needs: the bias that PonderNet removes.
 
-    Args:
-        step: as `Ponder`'s, with its optional `prepare` and `initial_state`.
-        max_steps: the longest run.
-        eps: room that lets a first hazard near one stop at once (0.01).
+    The step is as `Ponder`'s, with its optional `prepare` and `initial_state`; `eps` is the room
+    that lets a first hazard near one stop at once. Raises `ValueError` for `max_steps` below 1 and
+    `eps` outside [0, 1).
 
     Example:
         >>> import torch
@@ -71,6 +68,8 @@ class ACT(nn.Module):
                 running = torch.ones_like(hazard, dtype=torch.bool)
                 steps, remainder = torch.zeros_like(running, dtype=torch.int64), spent
                 mean: Tree = None
+            # Whoever would reach one stops here, with what is left of one as the weight: weights
+            # of every example sum to one.
             stops = running & ((spent + hazard >= 1 - self.eps) | (n == last))
             left = 1 - spent
             weight = torch.where(stops, left, torch.where(running, hazard, 0.0))
@@ -79,13 +78,14 @@ class ACT(nn.Module):
             mean = _accumulate(mean, (prediction, state), weight)
             running = running & ~stops
             spent = torch.where(running, spent + hazard, spent)
+            # Looking at values would break a compiled graph; there all `last` steps run.
             if not torch.compiler.is_compiling() and not running.any():
                 break
         return ACTOutput(mean[0], mean[1], steps + remainder, steps)
 
 
 def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
-    """`(B[, T], ...)` times `(B[, T])`."""
+    """A leaf (B[, T], ...) times its weight (B[, T])."""
     if leaf.shape[: weight.dim()] != weight.shape:
         raise ValueError(
             f"predictions and states must begin with the halt logit's shape {tuple(weight.shape)}, "
@@ -95,6 +95,7 @@ def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
 
 
 def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:
+    """The weighted sum so far with one more term; a counter is not averaged but the last one."""
     if total is None:
         return map_tensors(
             lambda leaf: _scale(leaf, weight) if leaf.is_floating_point() else leaf, state

@@ -1,8 +1,8 @@
 """Ponder: any step function in a loop that learns when to stop (section 2).
 
 The step is called as `step(context, state) -> (prediction, state, halt_logit)`. Shapes: B
-examples, T tokens; prediction `(B, ...)`, halt_logit `(B,)` for one stopping time an example or
-`(B, T)` for one a token, state any tuple, list or dict of tensors whose first dimension is B. A
+examples, T tokens, N steps; prediction (B, ...), halt_logit (B,) for one stopping time an example
+or (B, T) for one a token, state any tuple, list or dict of tensors whose first dimension is B. A
 step may also offer
 
     prepare(x) -> context            what does not change over the steps, computed once; a dropout
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
-from torch.utils.checkpoint import checkpoint as recompute
+from torch.utils.checkpoint import checkpoint
 
 from quire.papers.pondernet.rules import Answer, StopRule, advance_survival, blend
 from quire.papers.pondernet.stopping import CERTAIN
@@ -34,9 +34,9 @@ class Unroll(NamedTuple):
     """All steps of a pondering network."""
 
     predictions: Tensor
-    """`(steps, batch, ...)`"""
+    """(N, B, ...)"""
     halt_logits: Tensor
-    """`(steps, batch)` or `(steps, batch, tokens)`: input of `stopping_distribution`."""
+    """(N, B) or (N, B, T): input of `stopping_distribution`."""
     state: Tree
     """State after the last step."""
 
@@ -45,22 +45,18 @@ class Ponder(nn.Module):
     """Repeat a step; each pass gives a prediction and the logit of stopping now.
 
     Args:
-        step: module or function `(context, state) -> (prediction, state, halt_logit)`.
+        step: Module or function `(context, state) -> (prediction, state, halt_logit)`.
         max_steps: N, the longest unroll.
-        min_steps: no halting before this step.
-        eps: in training, unroll only until every example has stopped with probability above `1 -
-            eps` (section 2.1: 0.05). None always unrolls N steps: a fixed graph for
-            `torch.compile`.
-        check_every: steps between two looks at the eps rule (each look waits for the GPU).
-        halting: None takes the step's own halt logit. Else a module or function `(context, state)
-            -> halt_logit` that reads the state after each step: a separate halting network.
-        detach_halting: the separate network reads a detached state, so that halting never trains
-            the step.
-        checkpoint: keep only the states and recompute each step in the backward pass: memory for
-            time.
+        min_steps: No halting before this step.
+        eps: Train until all have stopped with probability above 1 - eps; None unrolls N steps.
+        check_every: Steps between two looks at the eps rule: each look waits for a GPU.
+        halting: A halting network of its own, `(context, state) -> halt_logit`; None is the step's.
+        detach_halting: That network reads a detached state, so that halting never trains the step.
+        recompute: Keep only the states; each step is run again in the backward pass.
 
-    Raises:
-        ValueError: `max_steps` below one, `min_steps` outside 1..max_steps, `eps` outside (0, 1).
+    The eps rule (0.05 in section 2.1) shortens training as a network grows sure of when to stop.
+    Without it the graph is fixed, as `torch.compile` likes it. Raises `ValueError` for `max_steps`
+    or `check_every` below 1, `min_steps` outside 1..max_steps and `eps` outside (0, 1).
 
     Example:
         >>> import torch
@@ -81,7 +77,7 @@ class Ponder(nn.Module):
         check_every: int = 1,
         halting: Callable[[Tree, Tree], Tensor] | None = None,
         detach_halting: bool = False,
-        checkpoint: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if max_steps < 1:
@@ -99,12 +95,13 @@ class Ponder(nn.Module):
         self.check_every = check_every
         self.halting = halting
         self.detach_halting = detach_halting
-        self.checkpoint = checkpoint
+        self.recompute = recompute
 
     def forward(self, x: Tree, state: Tree = None, *, max_steps: int | None = None) -> Unroll:
-        """Unroll. `max_steps` overrides N, for example to think longer at evaluation."""
+        """All steps, at most N. `max_steps` overrides N, to think longer at evaluation."""
         context, state = self.begin(x, state)
         steps = max_steps or self.max_steps
+        # Evaluation sees the whole distribution: the rule belongs to training.
         eps = self.eps if self.training else None
         predictions, logits = [], []
         log_survival: Tensor | None = None
@@ -113,6 +110,7 @@ class Ponder(nn.Module):
             predictions.append(prediction)
             logits.append(logit)
             if eps is not None:
+                # The rule only cuts the unroll: no gradient, and no survival kept where it is off.
                 log_continue = logsigmoid(-logit.detach().float())
                 log_survival = log_continue if log_survival is None else log_survival + log_continue
                 if n % self.check_every == 0 and bool(log_survival.max() < math.log(eps)):
@@ -125,14 +123,15 @@ class Ponder(nn.Module):
 
     def advance(self, n: int, context: Tree, state: Tree) -> tuple[Tensor, Tree, Tensor]:
         """Step number n (from 1): (prediction, state, halt_logit)."""
-        if self.checkpoint and torch.is_grad_enabled():
-            prediction, state, logit = recompute(self.step, context, state, use_reentrant=False)
+        if self.recompute and torch.is_grad_enabled():
+            prediction, state, logit = checkpoint(self.step, context, state, use_reentrant=False)
         else:
             prediction, state, logit = self.step(context, state)
         if self.halting is not None:
             seen = map_tensors(Tensor.detach, state) if self.detach_halting else state
             logit = self.halting(context, seen)
         if n < self.min_steps:
+            # A finite logit that is a hazard of zero: logarithms and gradients stay finite.
             logit = torch.full_like(logit, -CERTAIN)
         return prediction, state, logit
 
@@ -148,19 +147,17 @@ class Ponder(nn.Module):
     ) -> Answer:
         """Answer each example as soon as the rule stops it; stopped examples cost nothing more.
 
+        Args:
+            x: Input, first dimension B in every tensor.
+            state: First state; None is the step's own.
+            rule: `sample()`, `argmax()`, `median()`, `threshold(tau)` or any `StopRule`.
+            max_steps: N at evaluation; it may be larger than in training.
+            compact: False keeps stopped examples in the batch until all have stopped.
+
         With one halt logit an example, the batch shrinks to the running examples after every step,
         and the result equals running each example alone. With one a token, a stopped token keeps
-        its state (every state tensor `(B, T, ...)` of three or more dimensions is copied) while
+        its state (every state tensor (B, T, ...) of three or more dimensions is copied) while
         the others attend to it, and an example leaves when all its tokens have stopped.
-
-        Args:
-            x: input, first dimension B in every tensor.
-            state: first state, or None for the step's own.
-            rule: `sample()`, `argmax()`, `median()`, `threshold(tau)`, `expected()`, or any
-            `StopRule`.
-            max_steps: N at evaluation; it may be larger than in training.
-            compact: False keeps stopped examples in the batch until all have stopped (for
-                comparison).
         """
         context, state = self.begin(x, state)
         last = max_steps or self.max_steps
@@ -169,14 +166,19 @@ class Ponder(nn.Module):
             before = state
             prediction, state, logit = self.advance(n, context, state)
             if rows is None:
+                # Shapes are known only now. `final` is by place in the whole batch; what is in
+                # `rows` belongs to those that still run.
                 rows = _Rows.start(prediction, logit.float(), rule)
                 final, final_steps = torch.zeros_like(prediction), torch.zeros_like(rows.steps)
             if logit.dim() == 2:
+                # A token that stopped in an earlier step keeps what the others attend to.
                 state = _freeze(state, before, rows.running)
             rows = rows.decide(prediction, logit.float(), rule, forced=n == last)
+            # An example stays until its last token has stopped.
             alive = rows.running.reshape(len(logit), -1).any(1)
             none_left = not alive.any()
             if none_left or (compact and not alive.all()):
+                # All rows are written: those that go on will be written again when they leave.
                 final[rows.place], final_steps[rows.place] = rows.answer, rows.steps
                 if none_left:
                     break
@@ -186,10 +188,10 @@ class Ponder(nn.Module):
 
 
 class _Rows(NamedTuple):
-    """The examples that are still in the batch: R of them, or `(R, T)` where tokens halt."""
+    """The examples that are still in the batch: R of them, or (R, T) where tokens halt."""
 
     place: Tensor
-    """Their places in the whole batch, `(R,)`."""
+    """Their places in the whole batch, (R,)."""
     answer: Tensor
     steps: Tensor
     carry: Tensor
@@ -224,14 +226,11 @@ class _OneStep(nn.Module):
 def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.ExportedProgram:
     """One step (with its halting network) as an exported program that takes any batch size.
 
-    The loop over steps stays in Python, because compaction changes the batch from step to step. To
-    run it elsewhere: `run = program.module()`, then `Ponder(lambda context, state: run(context,
-    state))`, given the context and the first state of `ponder.begin(x)`.
-
-    Args:
-        ponder: in evaluation mode.
-        x: an example input with at least two rows.
-        state: an example of a first state, where the step has no `initial_state`.
+    `ponder` is in evaluation; `x` is an example input with at least two rows, and `state` one of a
+    first state where the step has no `initial_state`. The loop over steps stays in Python, because
+    compaction changes the batch from step to step. To run it elsewhere: `run = program.module()`,
+    then `Ponder(lambda context, state: run(context, state))`, given the context and the first state
+    of `ponder.begin(x)`.
     """
     with torch.no_grad():
         example = ponder.begin(x, state)
@@ -243,7 +242,7 @@ def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.Exp
 def begin(step: Step, x: Tree, state: Tree = None) -> tuple[Tree, Tree]:
     """(context, first state) from a step's optional `prepare` and `initial_state`.
 
-    Raises ValueError where neither a state nor `initial_state` is given.
+    Raises `ValueError` where neither a state nor `initial_state` is given.
     """
     prepare = getattr(step, "prepare", None)
     context = x if prepare is None else prepare(x)
@@ -256,8 +255,10 @@ def begin(step: Step, x: Tree, state: Tree = None) -> tuple[Tree, Tree]:
 
 
 def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply a function to the tensors of a tree (and to those at the same places of other
-    trees)."""
+    """The tree with a function applied to its tensors, and to those at the same place in others.
+
+    Raises `ValueError` for a leaf that is neither a tensor nor None.
+    """
     if isinstance(tree, Tensor):
         return function(tree, *others)
     if isinstance(tree, dict):
@@ -275,9 +276,10 @@ def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree
 
 
 def _freeze(state: Tree, before: Tree, running: Tensor) -> Tree:
-    """Keep the old value at stopped tokens: leaves `(B, T, ...)` against `(B, T)`."""
+    """Keep the old value at stopped tokens: leaves (B, T, ...) against `running`, (B, T)."""
 
     def keep(new: Tensor, old: Tensor) -> Tensor:
+        # A leaf of two dimensions or less (a step counter, say) is not one value a token.
         if new.dim() < 3:
             return new
         return torch.where(running.reshape(*running.shape, *[1] * (new.dim() - 2)), new, old)

@@ -1,9 +1,8 @@
-"""When to stop at evaluation: five rules, each usable online (one step at a time) or on a full
-unroll.
+"""When to stop at evaluation: five rules, each usable step by step or on a full unroll.
 
 A rule sees, for every running example (or token), log p_n and the log survival after step n, and
 says how the answer changes and who stops. It never looks ahead, so that stopping saves the later
-steps. The last step always stops everyone (truncation `remainder`).
+steps. The last step always stops everyone (truncation `remainder`). B examples, T tokens, N steps.
 """
 
 import math
@@ -21,8 +20,7 @@ class Decision(NamedTuple):
     carry: Tensor
     """What the rule remembers."""
     mix: Tensor
-    """Weight in [0, 1] of this step's prediction: answer <- answer + mix * (prediction -
-    answer)."""
+    """Weight in [0, 1] of this step's prediction in the answer, see `blend`."""
     halt: Tensor
     """True where no later step can change the answer."""
 
@@ -31,7 +29,7 @@ class StopRule(Protocol):
     """An evaluation rule: `begin` before the first step, then one call a step."""
 
     def begin(self, like: Tensor) -> Tensor:
-        """The first carry; `like` is a halt logit, `(batch,)` or `(batch, tokens)`."""
+        """The first carry; `like` is a halt logit, (B,) or (B, T)."""
 
     def __call__(self, carry: Tensor, log_stop: Tensor, log_survival: Tensor) -> Decision:
         """Decide after a step with log p_n and log survival after it."""
@@ -41,9 +39,9 @@ class Answer(NamedTuple):
     """The result of a rule."""
 
     prediction: Tensor
-    """`(batch, ...)`"""
+    """(B, ...)"""
     steps: Tensor
-    """Steps computed for each example (or token), int64, `(batch[, tokens])`."""
+    """Steps computed for each example or token, (B[, T]) int64."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,7 @@ def median() -> StopRule:
 
 
 def argmax() -> StopRule:
-    """Answer with the most probable stopping step; runs until no later step can be more
-    probable."""
+    """Answer with the most probable stopping step; runs until no later one can be more probable."""
     return _Argmax()
 
 
@@ -127,13 +124,9 @@ def expected(tolerance: float = 0.0) -> StopRule:
 
 @torch.no_grad()
 def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
-    """Apply a rule to a full unroll: the slow twin of `Ponder.infer`, and many rules for one
-    unroll.
+    """Apply a rule to a full unroll: predictions (N, B, ...) and halt logits (N, B[, T]).
 
-    Args:
-        predictions: `(steps, batch, ...)`.
-        halt_logits: `(steps, batch)` or `(steps, batch, tokens)`.
-        rule: any `StopRule`.
+    The slow twin of `Ponder.infer`; and one unroll serves many rules.
     """
     logits = halt_logits.to(torch.promote_types(halt_logits.dtype, torch.float32))
     last = len(logits) - 1
@@ -152,16 +145,14 @@ def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
 
 
 def advance_survival(log_survival: Tensor, logit: Tensor, *, forced: bool) -> tuple[Tensor, Tensor]:
-    """(log p_n, log survival after n) from log survival before n; `forced` is the last step's
-    halt."""
+    """(log p_n, log survival after n) from log survival before n; the last halt is `forced`."""
     if forced:
         return log_survival, torch.full_like(log_survival, -math.inf)
     return log_survival + logsigmoid(logit), log_survival + logsigmoid(-logit)
 
 
 def blend(answer: Tensor, prediction: Tensor, mix: Tensor) -> Tensor:
-    """answer + mix * (prediction - answer), `mix` broadcast over trailing dimensions; exact at 0
-    and 1."""
+    """answer + mix * (prediction - answer), exact at 0 and 1; `mix` (B[, T]) is broadcast."""
     weight = mix.to(prediction.dtype).reshape(*mix.shape, *[1] * (prediction.dim() - mix.dim()))
     return torch.lerp(answer, prediction, weight.expand_as(prediction))
 
@@ -172,20 +163,20 @@ def calibrate_threshold(
     """The smallest tau that costs at most `tolerance` of accuracy on validation data.
 
     Args:
-        halt_logits: `(steps, examples)` on validation data.
-        correct: `(steps, examples)`, whether (or how well, in [0, 1]) each step's prediction is
-        right.
-        tolerance: accuracy that may be lost against the best candidate.
-        candidates: number of evenly spaced values of tau in (0, 1) that are tried.
+        halt_logits: (N, B) on validation data.
+        correct: (N, B), how right each step's prediction is, from 0 to 1.
+        tolerance: Accuracy that may be lost against the best candidate.
+        candidates: How many evenly spaced values of tau in (0, 1) are tried.
 
-    Returns:
-        tau, to be given to `threshold`. Earlier stopping than this is not calibrated.
+    The result is for `threshold`. Raises `ValueError` where the shapes differ.
     """
     if correct.shape != halt_logits.shape:
         raise ValueError(
             f"correct must be {tuple(halt_logits.shape)} like halt_logits, "
             f"got {tuple(correct.shape)}"
         )
+    # What is "predicted" here is how right the answer is, so that a rule's mean answer is its
+    # accuracy.
     grid = torch.linspace(0, 1, candidates + 2)[1:-1].tolist()
     right = correct.to(torch.float32)
     accuracy = [stop(right, halt_logits, threshold(tau)).prediction.mean().item() for tau in grid]

@@ -17,7 +17,7 @@ class RNNStep(nn.Module):
     """The paper's parity step: h' = tanh(W x + U h + b), prediction and halt logit linear in h'.
 
     W x is computed once. U h', the prediction and the halt logit come from one matrix product, and
-    U h' `(B, H)` is the state, so that each step costs one product.
+    U h', (B, H), is the state, so that each step costs one product.
 
     Example:
         >>> import torch
@@ -39,20 +39,18 @@ class RNNStep(nn.Module):
         return torch.zeros_like(context)
 
     def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: `(B, H)`, `(B, H)` (U h) -> prediction, state, halt logit."""
-        # One split is one node in the backward pass; three slices would be three, each with zeros
-        # to add.
+        """One step: context (B, H), state U h (B, H) -> prediction, state, halt logit."""
+        # One split is one node in the backward pass; three slices would be three that add zeros.
         recurrent, prediction, halt = self.mixed(torch.tanh(context + state)).split(self.parts, 1)
         return prediction, recurrent, halt.squeeze(1)
 
 
 class GRUStep(nn.Module):
-    """A GRU cell as the step, equal to `nn.GRUCell` with linear prediction and halt logit on its
-    state.
+    """A GRU cell as the step: `nn.GRUCell` with linear prediction and halt logit on its state.
 
     The input's gates are computed once; the state's gates, the prediction and the halt logit come
     from one matrix product. The state is `(h, reset and update gates, new gate)` with the parts
-    that h contributes, `(B, H)`, `(B, 2H)` and `(B, H)`.
+    that h contributes, (B, H), (B, 2H) and (B, H).
 
     Example:
         >>> import torch
@@ -86,6 +84,7 @@ class GRUStep(nn.Module):
         """One step of the cell."""
         h, gates, new = state
         reset, update = (context[0] + gates).sigmoid().chunk(2, 1)
+        # PyTorch's cell: h' = (1 - update) * new + update * h.
         h = torch.lerp(torch.tanh(torch.addcmul(context[1], reset, new)), h, update)
         gates, new, prediction, halt = self.mixed(h).split(self.parts, 1)
         return prediction, (h, gates, new), halt.squeeze(1)
@@ -94,7 +93,7 @@ class GRUStep(nn.Module):
 class HopStep(nn.Module):
     """A step that can follow a map by one hop while it counts, and nothing more.
 
-    The input `(B, elements + hops)` is a one-hot start and a one-hot count. A distribution over
+    The input (B, elements + hops) is a one-hot start and a one-hot count. A distribution over
     elements is multiplied by one learned matrix a step and by nothing else, so that an answer k
     hops away needs k steps: difficulty is exact. A small recurrent counter reads the count and
     gives the halt logit.
@@ -117,7 +116,7 @@ class HopStep(nn.Module):
         self.halt = nn.Linear(counter, 1)
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The start as it is, `(B, elements)`, and the projected count, `(B, counter)`."""
+        """The start as it is, (B, elements), and the projected count, (B, counter)."""
         return x[:, : self.elements], self.read_count(x[:, self.elements :])
 
     def initial_state(self, context: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -137,15 +136,15 @@ class HopStep(nn.Module):
 class DigitStep(nn.Module):
     """A step for integer arithmetic: every digit position looks at itself and its two neighbours.
 
-    The input is one-hot digits `(B, channels, T)`, least significant first. A carry moves one
+    The input is one-hot digits (B, channels, T), least significant first. A carry moves one
     position a step, so the steps needed grow with the longest carry chain, and the same weights
     work at any T.
 
     Args:
-        channels: input channels (10 for each operand row).
-        hidden: channels of the state.
-        classes: values of an answer digit.
-        token_wise: one halt logit a position, `(B, T)`, instead of one an example, `(B,)`.
+        channels: Input channels (10 for each operand row).
+        hidden: Channels of the state.
+        classes: Values of an answer digit.
+        token_wise: One halt logit a position, (B, T), instead of one an example, (B,).
 
     Example:
         >>> import torch
@@ -169,12 +168,11 @@ class DigitStep(nn.Module):
         self.readout = nn.Linear(hidden, classes + 1)
 
     def initial_state(self, context: Tensor) -> Tensor:
-        """Zeros, `(B, T, hidden)`."""
+        """Zeros, (B, T, hidden)."""
         return torch.zeros_like(context.transpose(1, 2))
 
     def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Context `(B, hidden, T)` and state `(B, T, hidden)` -> prediction `(B, T, classes)`,
-        ..."""
+        """Context (B, hidden, T), state (B, T, hidden) -> prediction (B, T, classes), ..."""
         padded = nn.functional.pad(state, (0, 0, 1, 1))
         window = torch.cat([padded[:, :-2], state, padded[:, 2:]], 2)
         state = torch.tanh(context.transpose(1, 2) + self.neighbours(window))
@@ -187,11 +185,8 @@ class DigitStep(nn.Module):
 class HaltingNetwork(nn.Module):
     """A halting network of its own, for `Ponder(halting=...)`: an MLP on the step's state.
 
-    Args:
-        dim: width of what it reads.
-        hidden: units of its hidden layer.
-        read: picks the tensor `(B, dim)` or `(B, T, dim)` from the state; default: the state
-            itself.
+    It has `hidden` units. `read` picks the tensor (B, dim) or (B, T, dim) that it sees from the
+    state; None is the state itself.
 
     Example:
         >>> import torch
@@ -208,6 +203,6 @@ class HaltingNetwork(nn.Module):
         self.layers = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, context: Tree, state: Tree) -> Tensor:
-        """Halt logit `(B[, T])` of a state; the context is not used."""
+        """Halt logit (B[, T]) of a state; the context is not used."""
         seen = state if self.read is None else self.read(state)
         return self.layers(seen).squeeze(-1)

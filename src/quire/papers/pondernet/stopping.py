@@ -2,7 +2,7 @@
 
 Four quantities that are easily mixed up, and their names here (N steps, B examples, T tokens):
 
-halt_logit    a_n, any real number, shape `(N, B)` or `(N, B, T)`
+halt_logit    a_n, any real number, shape (N, B) or (N, B, T)
 hazard        lambda_n = sigmoid(a_n): probability of stopping at n *if n is reached*
 survival      prod_{j<n} (1 - lambda_j): probability that n is reached
 stop_prob     p_n = lambda_n * survival: probability of stopping exactly at n
@@ -22,34 +22,29 @@ from torch.nn.functional import logsigmoid
 Truncation = Literal["remainder", "renormalise"]
 
 CERTAIN = 1e4
-"""A logit this large is a hazard of exactly one (its negative: zero) whose logarithms are
-finite."""
+"""A logit this large is a hazard of exactly one (its negative: zero) with finite logarithms."""
 
 Regulariser = Callable[[Tensor], Tensor]
-"""Penalty on log stopping probabilities `(N, B[, T])`: returns `(B[, T])`, or one number for the
-batch."""
+"""Penalty on log stopping probabilities (N, B[, T]): gives (B[, T]), or one number for all."""
 
 
 def stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
     """Probability of stopping at each step (section 2.1, eq. 3).
 
-    Args:
-        halt_logits: `(steps, batch)` or `(steps, batch, tokens)`, any real numbers.
-        truncation: what becomes of the mass left after the last step N. `remainder` gives it to
-            step N (as if the last hazard were one); `renormalise` conditions on stopping within N
-            steps.
+    From logits (N, B[, T]), any real numbers, to probabilities of the same shape that sum to one
+    over the first dimension, in float32 or better. `truncation` says what becomes of the mass left
+    after the last step N: `remainder` gives it to step N, as if the last hazard were one;
+    `renormalise` conditions on stopping within N steps.
 
-    Returns:
-        Probabilities of the same shape that sum to one over the first dimension, float32 or better.
-        For a constant hazard `c` they are `c (1-c)^(n-1)` for n < N, with `(1-c)^(N-1)` at N under
-        `remainder`, and `c (1-c)^(n-1) / (1 - (1-c)^N)` under `renormalise`.
+    For a constant hazard `c` they are `c (1-c)^(n-1)` for n < N, with `(1-c)^(N-1)` at N under
+    `remainder`, and `c (1-c)^(n-1) / (1 - (1-c)^N)` under `renormalise`. Raises `ValueError` for
+    no step or an unknown truncation.
     """
     return log_stopping_distribution(halt_logits, truncation).exp()
 
 
 def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "remainder") -> Tensor:
-    """Logarithm of `stopping_distribution`, finite for every finite logit. Same arguments and
-    shape."""
+    """Logarithm of `stopping_distribution`, same shape; finite for every finite logit."""
     if halt_logits.dim() < 1 or halt_logits.shape[0] < 1:
         raise ValueError(
             f"halt_logits must be (steps, batch) or (steps, batch, tokens) with at least one step, "
@@ -57,10 +52,13 @@ def log_stopping_distribution(halt_logits: Tensor, truncation: Truncation = "rem
         )
     _check_truncation(truncation)
     logits = halt_logits.to(torch.promote_types(halt_logits.dtype, torch.float32))
+    # The survival before step n is the product over j < n: step 1 is reached for certain.
     log_survival = logsigmoid(-logits[:-1]).cumsum(0)
     log_reached = torch.cat([torch.zeros_like(logits[:1]), log_survival])
     if truncation == "remainder":
+        # log p_N = log reached(N): the last logit plays no part and gets no gradient.
         return log_reached + torch.cat([logsigmoid(logits[:-1]), torch.zeros_like(logits[:1])])
+    # A softmax over log p_n divides by their sum without leaving the log domain.
     return (log_reached + logsigmoid(logits)).log_softmax(0)
 
 
@@ -68,7 +66,7 @@ def truncate_examples(halt_logits: Tensor, eps: float) -> Tensor:
     """The eps rule for each example: force its halt at its own first n with CDF(n) > 1 - eps.
 
     A batch is unrolled to the longest example; this makes the others end where they would have
-    ended alone. Shapes: `(steps, batch[, tokens])` in and out; use with `truncation="remainder"`.
+    ended alone. Logits (N, B[, T]) in and out; use with `truncation="remainder"`.
     """
     log_survival = logsigmoid(-halt_logits.detach().float()).cumsum(0)
     over = log_survival < torch.log(torch.tensor(eps))
@@ -83,17 +81,12 @@ class GeometricPrior:
     With the truncation of the stopping distribution, a constant hazard of `lambda_p` has
     divergence zero. Its mean is `1 / lambda_p` steps as N grows.
 
-    Args:
-        lambda_p: the prior's hazard.
-        truncation: what becomes of the mass beyond N.
-        horizon: N. None takes the length of each unroll, as the paper writes it; but where the eps
-            rule chooses that length, stopping at once is then free (N = 1 has divergence zero) and
-            networks find it. Give `max_steps` there: the prior is cut to the unroll and not
-            normalised again.
+    `horizon` is N. None takes the length of each unroll, as the paper writes it; but where the eps
+    rule chooses that length, stopping at once is then free (N = 1 has divergence zero) and networks
+    find it. Give `max_steps` there: the prior is cut to the unroll and not normalised again.
 
-    Raises:
-        ValueError: `lambda_p` outside (0, 1). At 1 the prior forbids a second step and the KL is
-        infinite.
+    Raises `ValueError` for `lambda_p` outside (0, 1): at 1 the prior forbids a second step, and the
+    divergence is infinite.
     """
 
     lambda_p: float
@@ -106,7 +99,10 @@ class GeometricPrior:
         _check_truncation(self.truncation)
 
     def log_prob(self, steps: int) -> Tensor:
-        """Log-probabilities of stopping at 1..steps, shape `(steps,)`, float64."""
+        """Log-probabilities of stopping at 1..steps, (steps,) float64.
+
+        Raises `ValueError` for more steps than the horizon.
+        """
         horizon = self.horizon or steps
         if steps > horizon:
             raise ValueError(
@@ -119,9 +115,8 @@ class GeometricPrior:
 def kl_to_prior(prior: GeometricPrior | Tensor) -> Regulariser:
     """KL(p || prior), the paper's direction, for each example.
 
-    Args:
-        prior: a `GeometricPrior`, or a tensor of positive weights `(>= steps,)` (uniform, Poisson,
-            learned): normalised over its whole length, then cut to the steps at hand.
+    The prior is a `GeometricPrior`, or a tensor of positive weights, one a step and N at least
+    (uniform, Poisson, learned): normalised over its whole length, then cut to the steps at hand.
     """
 
     def penalty(log_stop: Tensor) -> Tensor:
@@ -133,19 +128,18 @@ def kl_to_prior(prior: GeometricPrior | Tensor) -> Regulariser:
 def kl_geometric(
     lambda_p: float, truncation: Truncation = "renormalise", *, horizon: int | None = None
 ) -> Regulariser:
-    """KL(p || geometric prior): the paper's regulariser (section 2.2, eq. 4). See
-    `GeometricPrior`."""
+    """KL(p || `GeometricPrior`): the paper's regulariser (section 2.2, eq. 4)."""
     return kl_to_prior(GeometricPrior(lambda_p, truncation, horizon))
 
 
 def kl_empirical(prior: GeometricPrior | Tensor) -> Regulariser:
-    """KL(mean over the batch of p || prior): the prior holds for the population, not for each
-    example.
+    """KL(mean of p over the batch || prior): the prior holds for the population, not for each one.
 
     An easy example may then always stop early and a hard one late at no cost.
     """
 
     def penalty(log_stop: Tensor) -> Tensor:
+        # log of the mean of p_n over all examples and tokens.
         flat = log_stop.flatten(1)
         mean = flat.logsumexp(1, keepdim=True) - torch.log(torch.tensor(float(flat.shape[1])))
         return _kl(mean, _log_prior(prior, mean)).squeeze(0)
@@ -154,7 +148,7 @@ def kl_empirical(prior: GeometricPrior | Tensor) -> Regulariser:
 
 
 def expected_steps(log_stop: Tensor) -> Tensor:
-    """Mean number of steps, sum_n n p_n: `(steps, batch[, tokens])` -> `(batch[, tokens])`."""
+    """Mean number of steps, sum_n n p_n: (N, B[, T]) -> (B[, T])."""
     count = torch.arange(1, log_stop.shape[0] + 1, device=log_stop.device, dtype=log_stop.dtype)
     return torch.einsum("n...,n->...", log_stop.exp(), count)
 
@@ -168,7 +162,7 @@ def expected_loss(losses: Tensor, log_stop: Tensor) -> Tensor:
     """Expectation of the loss over the stopping time, sum_n p_n l_n, for each example.
 
     This is not the loss of the expected prediction: that would be ACT's objective, and biased.
-    Both arguments are `(steps, batch[, tokens])`; the result is `(batch[, tokens])`.
+    Both arguments are (N, B[, T]); the result is (B[, T]). Raises `ValueError` for other shapes.
     """
     if losses.shape != log_stop.shape:
         raise ValueError(
@@ -190,16 +184,15 @@ def ponder_loss(
     """PonderNet's objective: expected loss over stopping times plus `beta` times a penalty (eq. 5).
 
     Args:
-        losses: loss of every step's prediction for every example, `(steps, batch[, tokens])`.
-        halt_logits: same shape.
-        regulariser: `kl_geometric(lambda_p)` is the paper's; `expected_steps`, `entropy_bonus`,
-            `kl_to_prior(...)`, `kl_empirical(...)` and None (no penalty) are the others.
-        beta: weight of the penalty.
-        truncation: see `stopping_distribution`.
-        weight: `(batch[, tokens])` averaging weights, zero at padding; default: all equal.
+        losses: Loss of every step's prediction for every example, (N, B[, T]).
+        halt_logits: Same shape.
+        regulariser: The paper's is `kl_geometric(lambda_p)`; None is no penalty.
+        beta: Weight of the penalty.
+        truncation: See `stopping_distribution`.
+        weight: Averaging weights (B[, T]), zero at padding; None is all equal.
 
-    Returns:
-        A scalar.
+    Gives a scalar. Other penalties: `expected_steps`, `entropy_bonus`, `kl_to_prior(...)`,
+    `kl_empirical(...)`.
     """
     log_stop = log_stopping_distribution(halt_logits, truncation)
     total = expected_loss(losses, log_stop)
@@ -211,12 +204,13 @@ def ponder_loss(
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """sum_n p_n (log p_n - log q_n) over the first dimension; `log_q` is `(steps,)`."""
+    """sum_n p_n (log p_n - log q_n) over the first dimension; `log_q` is (N,)."""
     log_q = log_q.reshape(-1, *[1] * (log_p.dim() - 1))
     return (log_p.exp() * (log_p - log_q)).sum(0)
 
 
 def _log_prior(prior: GeometricPrior | Tensor, like: Tensor) -> Tensor:
+    """Log-prior (N,) for log stopping probabilities `like`, (N, ...)."""
     steps = like.shape[0]
     if isinstance(prior, GeometricPrior):
         return prior.log_prob(steps).to(like)

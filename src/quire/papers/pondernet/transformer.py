@@ -1,8 +1,7 @@
-"""Pondering transformers: one encoder layer as the step, and the embeddings of three kinds of
-input.
+"""Pondering transformers: one encoder layer as the step, and embeddings of three kinds of input.
 
-B examples, T tokens, D width. Token 0 carries the question (or the class) and is where answers are
-read.
+B examples, T tokens, D width, F features, S sentences, W words. Token 0 carries the question (or
+the class) and is where answers are read.
 """
 
 from typing import Any
@@ -15,8 +14,7 @@ from quire.papers.pondernet.ponder import Tree
 from quire.papers.pondernet.stopping import CERTAIN
 
 Tokens = tuple[Tensor, Tensor | None]
-"""Embedded input: tokens `(B, T, D)` and, where some are padding, a mask `(B, T)` that is True
-elsewhere."""
+"""Embedded input: tokens (B, T, D); and a mask (B, T), False at padding, where there is some."""
 
 
 class TransformerStep(nn.Module):
@@ -26,14 +24,13 @@ class TransformerStep(nn.Module):
     2019).
 
     Args:
-        embed: module x -> `Tokens`, run once.
-        layer: an `EncoderLayer`, or any module `(h (B, T, D), mask) -> (B, T, D)`.
+        embed: Module x -> `Tokens`, run once.
+        layer: An `EncoderLayer`, or any module (h, mask) -> h with h of shape (B, T, D).
         dim: D.
-        outputs: number of classes.
-        token_wise: predictions `(B, T, outputs)` and halt logits `(B, T)` for every token instead
-            of token 0 alone. Padding halts at once.
-        dropout: share of units of the layer's update that is dropped; one mask serves all steps.
-        longest: number of different step codes.
+        outputs: Number of classes.
+        token_wise: Predict and halt at every token instead of token 0; padding halts at once.
+        dropout: Share of units of the layer's update that is dropped; one mask for all steps.
+        longest: Number of different step codes.
 
     Example:
         >>> import torch
@@ -84,13 +81,14 @@ class TransformerStep(nn.Module):
     def forward(
         self, context: dict[str, Any], state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-        """One pass over the sequence."""
+        """One pass over the sequence: prediction (B[, T], outputs), state, halt logit (B[, T])."""
         tokens, count = state
         valid = context["valid"]
         code = self.depth_codes[count.clamp(max=len(self.depth_codes) - 1)].unsqueeze(1)
         before = tokens + code.to(tokens.dtype)
         after = self.layer(before, mask=None if valid is None else Padding(valid))
         if context["drop"] is not None:
+            # Dropout on what the layer changed: the tokens themselves are never dropped.
             after = before + context["drop"] * (after - before)
         read = self.readout(self.norm(after if self.token_wise else after[:, 0]))
         halt_logit = read[..., -1]
@@ -102,8 +100,14 @@ class TransformerStep(nn.Module):
 def universal_layer(
     dim: int, heads: int, hidden: int, *, attention: int | None = None
 ) -> EncoderLayer:
-    """A pre-norm encoder layer with ReLU transition; `attention` is the total width of the heads
-    (or D)."""
+    """A pre-norm encoder layer with ReLU transition.
+
+    Args:
+        dim: D.
+        heads: Attention heads.
+        hidden: Units of the transition.
+        attention: Width of all heads together; None is D.
+    """
     width = (attention or dim) // heads
     return EncoderLayer(
         dim,
@@ -114,7 +118,15 @@ def universal_layer(
 
 
 class PatchEmbedding(nn.Module):
-    """Images `(B, C, size, size)` as a class token and square patches, with learned positions.
+    """Images (B, channels, size, size) as a class token and square patches, with positions.
+
+    Args:
+        size: Pixels of an image's side.
+        patch: Pixels of a patch's side.
+        dim: D.
+        channels: Channels of an image.
+
+    Raises `ValueError` where the patch does not divide the image.
 
     Example:
         >>> import torch
@@ -139,11 +151,17 @@ class PatchEmbedding(nn.Module):
 
 
 class StoryEmbedding(nn.Module):
-    """Stories as one token a sentence: words weighted by learned positions and summed; question
-    first.
+    """Stories as one token a sentence: words weighted by learned positions and summed.
 
-    The input is (sentences `(B, S, W)`, question `(B, W')`), word numbers with 0 for nothing,
-    oldest sentence first. Every sentence gets a learned code of its age (the newest has age one).
+    The input is (sentences (B, S, W), question (B, W')), word numbers with 0 for nothing, oldest
+    sentence first. Every sentence gets a learned code of its age (the newest has age one); the
+    question is token 0.
+
+    Args:
+        vocabulary: Number of words, nothing included.
+        dim: D.
+        sentences: Most sentences of a story.
+        words: Most words of a sentence or question.
 
     Example:
         >>> import torch
@@ -164,6 +182,7 @@ class StoryEmbedding(nn.Module):
         """Embed; an empty sentence is padding."""
         sentences, question = story
         valid = sentences.any(2)
+        # Counted from the end, so that the newest sentence has age one whatever the padding.
         age = valid.flip(1).cumsum(1).flip(1)
         told = self._sum(sentences) + self.ages[age]
         asked = self._sum(question) + self.ages[0]
@@ -171,16 +190,16 @@ class StoryEmbedding(nn.Module):
         return torch.cat([asked.unsqueeze(1), told], 1), torch.cat([asked_valid, valid], 1)
 
     def _sum(self, words: Tensor) -> Tensor:
-        """`(..., W)` word numbers -> `(..., D)`."""
+        """Word numbers (..., W) -> (..., D)."""
         return torch.einsum("...wd,wd->...d", self.words(words), self.places[: words.shape[-1]])
 
 
 class PairEmbedding(nn.Module):
     """Paired associative inference: a query and a memory of pairs, one token each; the query first.
 
-    The input is (memory `(B, rows, 2, F)`, query `(B, 3, F)`), image embeddings of width F. The
-    same projection reads every image; a linear map of its own joins the parts of a pair or of the
-    query.
+    The input is (memory (B, rows, 2, F), query (B, 3, F)), embeddings of F = `features` numbers.
+    The same projection reads every image; a linear map of its own joins the parts of a pair or of
+    the query.
 
     Example:
         >>> import torch

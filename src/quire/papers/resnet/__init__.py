@@ -1,5 +1,19 @@
-"""Deep Residual Learning for Image Recognition (He, Zhang, Ren and Sun, 2015)."""
+"""Deep Residual Learning for Image Recognition (He, Zhang, Ren and Sun, 2015).
 
+To read it: `resnet` (the nets; their blocks are in `quire.nn.residual`), `schedule`, `testers` and
+`analysis` (how they are trained, tested and measured), `detection` and `weights` (what for).
+"""
+
+# isort: off
+from quire.papers.resnet.resnet import CifarResNet, ResNet, classify, initialise
+from quire.papers.resnet.schedule import DivideOnPlateau, WarmUp
+from quire.papers.resnet.testers import (
+    fold,
+    fully_convolutional_test,
+    recalibrate,
+    ten_crop_test,
+    ten_crops,
+)
 from quire.papers.resnet.analysis import (
     count_macs,
     count_parameters,
@@ -15,15 +29,6 @@ from quire.papers.resnet.detection import (
     roi_align,
     roi_pool,
 )
-from quire.papers.resnet.resnet import CifarResNet, ResNet, classify, initialise
-from quire.papers.resnet.schedule import DivideOnPlateau, WarmUp, divided_at, set_rate
-from quire.papers.resnet.testers import (
-    fold,
-    fully_convolutional_test,
-    recalibrate,
-    ten_crop_test,
-    ten_crops,
-)
 from quire.papers.resnet.weights import export_weights, load_weights
 
 __all__ = [
@@ -38,7 +43,6 @@ __all__ = [
     "count_parameters",
     "deletable",
     "deleted",
-    "divided_at",
     "export_weights",
     "fold",
     "freeze_batch_norm",
@@ -50,7 +54,6 @@ __all__ = [
     "recalibrate",
     "roi_align",
     "roi_pool",
-    "set_rate",
     "ten_crop_test",
     "ten_crops",
 ]

@@ -33,6 +33,7 @@ def count_macs(model: nn.Module, shape: tuple[int, int, int] = (3, 224, 224)) ->
         weight = cast(Tensor, layer.weight)
         total += output.numel() // weight.shape[0] * weight.numel()
 
+    # Each output element is a dot product with one of weight.shape[0] filters.
     layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     handles = [layer.register_forward_hook(add) for layer in layers]
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -58,6 +59,7 @@ def layer_responses(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, fl
     sums: dict[str, Tensor] = {}
 
     def observe(name: str, output: Tensor) -> None:
+        # Sums in double precision: a whole test set has too many values to keep.
         x = output.detach().double()
         row = torch.stack([torch.tensor(float(x.numel())), x.sum().cpu(), x.square().sum().cpu()])
         sums[name] = sums.get(name, torch.zeros(3, dtype=torch.float64)) + row
@@ -65,6 +67,7 @@ def layer_responses(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, fl
     handles = []
     for name, layer in model.named_modules():
         if isinstance(layer, Conv) and layer.conv.kernel_size == (3, 3):
+            # Version 2 normalises before its convolution: the response is the bare output there.
             target = layer.conv if isinstance(layer.norm, nn.Identity) else layer.norm
             handles.append(
                 target.register_forward_hook(lambda _m, _i, out, name=name: observe(name, out))

@@ -23,10 +23,14 @@ RegionPooling = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
 
 
 def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: float) -> Tensor:
-    """Maximum over size x size bins of each box (Fast R-CNN): (B, C, H, W) -> (N, C, P, P).
+    """Maximum over bins of each box (Fast R-CNN): (B, C, H, W) -> (N, C, P, P).
 
-    Boxes are rounded to the grid of features, of which `scale` steps make one image pixel; bins
-    overlap by a position where they do not divide the box.
+    Args:
+        features: Of whole images (B, C, H, W).
+        boxes: Regions (N, 4), rounded to the grid of features.
+        image: Which image each region is of (N,).
+        size: P, bins a side; they overlap by a position where they do not divide the box.
+        scale: Steps of the grid that one image pixel makes, 1 / stride.
     """
     _check_regions(features, boxes, image)
     height, width = features.shape[-2:]
@@ -46,20 +50,28 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: f
 def roi_align(
     features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: float, *, samples: int = 2
 ) -> Tensor:
-    """Mean of samples^2 bilinear readings in each bin: (B, C, H, W) -> (N, C, size, size).
+    """Mean of bilinear readings in each bin of each box: (B, C, H, W) -> (N, C, P, P).
 
     No rounding: pixel centres lie at half integers (Mask R-CNN's RoIAlign, "aligned"). Later than
     the paper; it replaces `roi_pool` wherever accuracy counts.
+
+    Args:
+        features, boxes, image, scale: As for `roi_pool`, boxes not rounded.
+        size: P, bins a side.
+        samples: Readings a side of each bin.
     """
     _check_regions(features, boxes, image)
     height, width = features.shape[-2:]
+    # Position k of the grid is the centre of a cell that reaches from k to k + 1: half a step less.
     x1, y1, x2, y2 = (boxes * scale - 0.5).unbind(-1)
     count = size * samples
     step = (torch.arange(count, device=boxes.device) + 0.5) / count
     across, down = x1[:, None] + (x2 - x1)[:, None] * step, y1[:, None] + (y2 - y1)[:, None] * step
     columns, rows = _bilinear(across, width), _bilinear(down, height)
+    # Channels last, so that one reading gathers all channels of a position.
     grid = features.permute(0, 2, 3, 1)
     result = features.new_zeros(len(boxes), count, count, features.shape[1])
+    # A bilinear reading is the product of two linear ones: four corners, weighted.
     for row, row_weight in rows:
         for column, column_weight in columns:
             weight = row_weight[:, :, None] * column_weight[:, None, :]
@@ -132,8 +144,15 @@ class C4Detector(nn.Module):
     The stem and all stages but the last make the features of the whole image; each region is
     pooled from them, then goes through the last stage and global average pooling.
     forward(images (B, 3, H, W), boxes (N, 4), image (N,)) -> scores (N, K), corrections (N, K, 4)
-    as `encode` makes them. Takes `net` over: its batch normalisations are frozen in place.
-    stride: image pixels a position of conv4. size: side of a pooled region before conv5's stride.
+    as `encode` makes them.
+
+    Args:
+        net: Is taken over: its batch normalisations are frozen in place.
+        classes: K, the background counted.
+        stride: Image pixels a position of conv4.
+        size: P, side of a pooled region before conv5's stride.
+        pooling: `roi_pool` (the paper), `roi_align`, or another function of their form.
+        freeze: Whether normalisations become `FrozenBatchNorm`.
 
     Example:
         >>> from quire.papers.resnet import ResNet
@@ -226,8 +245,11 @@ def suppress(boxes: Tensor, scores: Tensor, *, above: float = 0.3) -> Tensor:
 def detection_loss(scores: Tensor, corrections: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     """Fast R-CNN's loss: cross-entropy of the classes plus smooth L1 of the true class's boxes.
 
-    scores (N, K), corrections (N, K, 4), labels (N,) with 0 for background, targets (N, 4) from
-    `encode` (ignored for background).
+    Args:
+        scores: Of the classes (N, K).
+        corrections: Of the boxes for each class (N, K, 4).
+        labels: True classes (N,), 0 for background.
+        targets: True corrections (N, 4) from `encode`; ignored for background.
     """
     foreground = labels.nonzero().squeeze(1)
     chosen = corrections[foreground, labels[foreground]]

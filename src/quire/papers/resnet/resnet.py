@@ -79,11 +79,12 @@ class ResNet(ResidualNet):
         if depth not in LAYOUTS:
             raise ValueError(f"depth must be one of {', '.join(map(str, LAYOUTS))}; got {depth!r}")
         block, counts = LAYOUTS[depth]
-        widths = [scaled(64 * 2**level, width) for level in range(4)]
+        widths = [scale_channels(64 * 2**level, width) for level in range(4)]
         norm_first = version == "2"
         if isinstance(stem, str):
             stem = _stem(stem, in_channels, widths[0], norm=not norm_first)
         make = partial(block, shortcut=shortcut, version=version)
+        # conv2_x keeps the stem's size, each later stage halves it in its first block (Table 1).
         stages, channels = [], widths[0]
         for level, (count, inner) in enumerate(zip(counts, widths, strict=True)):
             stride = 1 if level == 0 else 2
@@ -103,8 +104,13 @@ class CifarResNet(ResidualNet):
 
     A 3x3 convolution, three stages of n basic blocks with 16, 32 and 64 channels at strides 1, 2
     and 4, global average pooling and a linear layer: 6n + 2 weighted layers.
-    depth: 6n + 2, the paper's being 20, 32, 44, 56, 110 and 1202 (which wants `recompute`).
-    residual: False gives the plain twin. shortcut, version, width, zero_gamma, init: as `ResNet`.
+
+    Args:
+        depth: 6n + 2, the paper's being 20, 32, 44, 56, 110 and 1202 (which wants `recompute`).
+        residual: False gives the plain twin.
+        shortcut, version, width, in_channels, zero_gamma, init, recompute: as `ResNet`.
+        num_classes: how many classes are scored.
+
     Raises ValueError for another depth, naming the nearest ones.
 
     Example:
@@ -129,7 +135,7 @@ class CifarResNet(ResidualNet):
     ) -> None:
         count = blocks_per_stage(depth)
         accepted("version", version, Version)
-        widths = [scaled(base, width) for base in (16, 32, 64)]
+        widths = [scale_channels(base, width) for base in (16, 32, 64)]
         norm_first = version == "2"
         stem = _stem("cifar", in_channels, widths[0], norm=not norm_first)
         make = partial(BasicBlock, shortcut=shortcut if residual else "none", version=version)
@@ -155,7 +161,7 @@ def blocks_per_stage(depth: int) -> int:
     return count
 
 
-def scaled(channels: int, width: float) -> int:
+def scale_channels(channels: int, width: float) -> int:
     """`channels` times `width`, rounded. Raises ValueError where nothing is left."""
     result = round(channels * width) if math.isfinite(width) else 0
     if result < 1:
@@ -196,6 +202,7 @@ def initialise(net: ResidualNet, init: Init = "fan_in", *, zero_gamma: bool = Fa
     """
     accepted("init", init, Init)
     for module in net.modules():
+        # The gain 2 makes up for the half of the values that a ReLU sets to zero.
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=init, nonlinearity="relu")
         elif isinstance(module, nn.Linear):

@@ -1,10 +1,8 @@
-"""The paper's learning-rate rules, as factors that are multiplied.
+"""The paper's two learning-rate rules that depend on what was measured, as factors of the rate.
 
-The rules that depend on what was measured have `state_dict` and `load_state_dict`, so that a
-resumed run continues them; give them to the training loop's state.
+They have `state_dict` and `load_state_dict`, so that a resumed run continues them; give them to
+the training loop's state.
 """
-
-from collections.abc import Sequence
 
 import torch
 
@@ -12,8 +10,8 @@ import torch
 class WarmUp:
     """A tenth of the rate until the training error is below 80 %, then all of it (section 4.2).
 
-    `factor` is 0.1 and later, for good, 1. `update(error)` takes each minibatch's error rate in
-    0..1; the training error is their exponential mean over about `window` minibatches, corrected
+    `factor` is the tenth and later, for good, 1. `update(error)` takes each minibatch's error rate
+    in 0..1; the training error is their exponential mean over about `window` minibatches, corrected
     for its start. The paper's net needed about 400 iterations.
 
     Example:
@@ -56,9 +54,14 @@ class WarmUp:
 class DivideOnPlateau:
     """Divides the rate by 10 when the error stops falling (section 3.4).
 
-    `update(error)` takes an error; the means of `window` of them in a row are compared. When such
-    a mean has not come `margin` below the best one for more than `patience` times in a row,
-    `factor` is multiplied with `by`. The paper names none of these numbers.
+    `update(error)` takes an error; means of several in a row are compared, and where they stop
+    falling `factor` is divided. The paper names none of these numbers.
+
+    Args:
+        patience: So many means in a row may miss the best one; the next that does divides.
+        margin: How far below the best a mean must come to count as a gain.
+        window: Errors a mean.
+        by: What `factor` is multiplied with.
 
     Example:
         >>> rule = DivideOnPlateau(patience=1)
@@ -103,30 +106,3 @@ class DivideOnPlateau:
         self.best, self.factor = float(state["best"]), float(state["factor"])
         self.total = float(state["total"])
         self.waited, self.count = int(state["waited"]), int(state["count"])
-
-
-def divided_at(step: int, milestones: Sequence[float], *, by: float = 0.1) -> float:
-    """The factor `by` to the number of `milestones` (in steps) that have passed at `step`."""
-    return by ** sum(step >= milestone for milestone in milestones)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of all parameter groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def parameter_groups(
-    model: torch.nn.Module, weight_decay: float, *, norm: bool = True
-) -> list[dict[str, object]]:
-    """Parameter groups for an optimizer: with `norm` everything decays, as in the paper.
-
-    Without it only the weights of convolutions and linear layers do: no scale, shift or bias.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if norm:
-        return [{"params": parameters, "weight_decay": weight_decay}]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]

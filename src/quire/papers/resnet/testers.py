@@ -56,10 +56,18 @@ def fully_convolutional_test(
     scales: Sequence[int] = (224, 256, 384, 480, 640),
     flip: bool = True,
 ) -> Tensor:
-    """Class probabilities (B, K) of whole images (B, C, H, W), the mean over scales and mirroring.
+    """Class probabilities (B, K) of whole images, the mean over scales and mirroring.
 
-    At each scale (pixels of the shorter side) the linear layer slides over the last features as
-    a 1x1 convolution and its score map is averaged. Raises ValueError without a scale.
+    At each scale the linear layer slides over the last features as a 1x1 convolution and its score
+    map is averaged.
+
+    Args:
+        net: In evaluation mode.
+        images: Of any size (B, C, H, W).
+        scales: Pixels of the shorter side.
+        flip: Whether each image is seen mirrored as well.
+
+    Raises ValueError without a scale.
     """
     if not scales:
         raise ValueError("scales must name at least one size in pixels; got none")
@@ -110,6 +118,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         x = inputs[0]
         moments.setdefault(id(norm), _Moments(x.shape[1], x.device)).add(x)
 
+    # What a normalisation gets depends on the ones before it: all are observed in one pass, each
+    # normalising by its batch, so that none sees what the old running statistics make of the data.
     handles = [norm.register_forward_pre_hook(observe) for norm in norms]
     try:
         with _batch_statistics_only(model, norms):
@@ -156,6 +166,7 @@ def fold(net: nn.Module) -> nn.Module:
         if isinstance(layer, Conv) and isinstance(layer.norm, nn.BatchNorm2d):
             norm = layer.norm
             mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            # gamma (w x + b - mean) / sigma + beta is again a convolution.
             scale = norm.weight / torch.sqrt(variance + norm.eps)
             bias = 0.0 if layer.conv.bias is None else layer.conv.bias
             layer.conv.weight.mul_(scale[:, None, None, None])

@@ -29,6 +29,7 @@ def foreign_names(net: ResNet, naming: Naming) -> dict[str, str]:
         raise ValueError(
             'only a ResNet of version "1" or "1.5" with the "imagenet" stem has foreign weights'
         )
+    # Our name -> theirs, the linear layer first, then the stem and every block.
     names = {"head.fc.weight": "", "head.fc.bias": ""}
     hugging = naming == "transformers"
     for name in names:
@@ -79,8 +80,14 @@ def load_weights(net: ResNet, state: Mapping[str, Tensor]) -> ResNet:
 
     `state` may come from a ResNetModel (no classifier: `fc` then stays as it is) or from a
     ResNetForImageClassification. torchvision's ResNet-50 and deeper are version "1.5".
-    Raises ValueError naming the first tensor that is missing, misshapen or left over.
+    Raises ValueError naming the first tensor that is missing, misshapen or left over, TypeError for
+    what is no state dict.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"state must be a state dict, as torch.load(path, weights_only=True) gives it; "
+            f"got {type(state).__name__}"
+        )
     naming = naming_of(state)
     if naming == "transformers" and any(name.startswith("embedder.") for name in state):
         state = {f"resnet.{name}": tensor for name, tensor in state.items()}
@@ -98,6 +105,7 @@ def load_weights(net: ResNet, state: Mapping[str, Tensor]) -> ResNet:
                 f"tensor {theirs!r} must have shape {tuple(own[ours].shape)}; "
                 f"got {tuple(state[theirs].shape)}"
             )
+    # All is checked before anything is copied: a net is never left half loaded.
     left = sorted(set(state) - set(names.values()))
     if left:
         raise ValueError(f"tensor {left[0]!r} has no place in this ResNet-{net.depth}")

@@ -1,6 +1,11 @@
-"""One transformer, every attention: language models that differ in their kernel alone."""
+"""One transformer, every attention: language models that differ in their kernel alone.
 
-from quire.recipes.attentions.kernels import KERNELS, OwnValue, own_value
+To read it: `model` (which takes the kernels as values), then `kernels` (one function each).
+"""
+
+# isort: off
+from quire.recipes.attentions import kernels
 from quire.recipes.attentions.model import KernelOfLayer, LanguageModel
+from quire.recipes.attentions.kernels import OwnValue
 
-__all__ = ["KERNELS", "KernelOfLayer", "LanguageModel", "OwnValue", "own_value"]
+__all__ = ["KernelOfLayer", "LanguageModel", "OwnValue", "kernels"]

@@ -1,6 +1,7 @@
-"""Every attention that Quire has, as values that a transformer takes.
+"""Every attention that Quire has: a function a name, from the layer's number to its kernel.
 
-A kernel that joins this table is trained in the recipe's experiments and walked by its tests.
+A function is what `LanguageModel` takes. One that joins them stands here, in the experiments' table
+and among their arms; `quire evidence carry` then shows that the others' evidence holds.
 """
 
 from torch import Tensor
@@ -8,31 +9,21 @@ from torch import Tensor
 from quire.nn import AttentionKernel, Mask, softmax_attention
 from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
 from quire.papers.hopfield import HopfieldAttention
-from quire.papers.linear_transformer import LinearAttention, taylor
-from quire.recipes.attentions.model import KernelOfLayer
+from quire.papers.linear_transformer import LinearAttention
+from quire.papers.linear_transformer import taylor as taylor_features
 
 BLOCK = 16
 """Tokens in a block of the sparse patterns here."""
 
 
-def own_value(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-    """No attention: each token has its own value. The control: what tokens alone can predict."""
-    return v
+def none(layer: int) -> AttentionKernel:
+    """No attention: each token has its own value. The control."""
+    return OwnValue()
 
 
-class OwnValue:
-    """`own_value` with a memory that holds the latest token's value, for decoding."""
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        return own_value(q, k, v, mask)
-
-    def write(self, state: Tensor | None, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-        """The last value of v (B, H, T, K)."""
-        return v[:, :, -1:]
-
-    def read(self, state: Tensor, q: Tensor) -> Tensor:
-        """The latest value (B, H, 1, K)."""
-        return state
+def softmax(layer: int) -> AttentionKernel:
+    """The transformer's own."""
+    return softmax_attention
 
 
 def window(layer: int) -> AttentionKernel:
@@ -41,20 +32,40 @@ def window(layer: int) -> AttentionKernel:
 
 
 def bigbird(layer: int) -> AttentionKernel:
-    """As `window`, and the first block, and two random ones before it."""
+    """As `window`, and the first block, and two random ones before it, others in each layer."""
     return BigBirdAttention(
         BigBirdPattern(block=BLOCK, window=3, random=2, global_blocks=1, seed=layer)
     )
 
 
-KERNELS: dict[str, KernelOfLayer] = {
-    "none": lambda layer: OwnValue(),
-    "softmax": lambda layer: softmax_attention,
-    "window": window,
-    "bigbird": bigbird,
-    "linear": lambda layer: LinearAttention(),
-    "taylor": lambda layer: LinearAttention(taylor),
-    "hopfield": lambda layer: HopfieldAttention(steps=1),
-}
-"""Name -> kernel of a layer. `linear` has the feature map elu(x) + 1, `taylor` that of Based;
-`hopfield` is softmax attention whose queries are updated once before they read."""
+def linear(layer: int) -> AttentionKernel:
+    """Linear attention with the feature map elu(x) + 1."""
+    return LinearAttention()
+
+
+def taylor(layer: int) -> AttentionKernel:
+    """Linear attention with Based's feature map, the exponential's first three terms."""
+    return LinearAttention(taylor_features)
+
+
+def hopfield(layer: int) -> AttentionKernel:
+    """Softmax attention whose queries are updated once before they read."""
+    return HopfieldAttention(steps=1)
+
+
+class OwnValue:
+    """The kernel that looks at no other token: what can be predicted from each one alone.
+
+    Its memory, for decoding, holds the latest token's value.
+    """
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
+        return v
+
+    def write(self, state: Tensor | None, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+        """The last value of v (B, H, T, K)."""
+        return v[:, :, -1:]
+
+    def read(self, state: Tensor, q: Tensor) -> Tensor:
+        """The latest value (B, H, 1, K)."""
+        return state

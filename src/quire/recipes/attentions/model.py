@@ -30,14 +30,18 @@ class LanguageModel(nn.Module):
 
     Positions are rotary, of queries and keys, whatever the kernel does with them.
 
-    dim: D. heads, layers: numbers of them. kernel: gives each layer's attention kernel, which must
-    heed `Causal`. feed_forward: makes each layer's feed-forward part from D. vocabulary: V.
+    Args:
+        dim: Width D.
+        heads: Attention heads; D must be a multiple.
+        layers: Layers.
+        kernel: Gives each layer's attention kernel, which must heed `Causal`.
+        feed_forward: Makes each layer's feed-forward part from D.
+        vocabulary: V.
 
     Example:
         >>> import torch
-        >>> from quire.nn import softmax_attention
-        >>> from quire.recipes.attentions import LanguageModel
-        >>> model = LanguageModel(16, heads=2, layers=2, kernel=lambda layer: softmax_attention)
+        >>> from quire.recipes.attentions import LanguageModel, kernels
+        >>> model = LanguageModel(16, heads=2, layers=2, kernel=kernels.softmax)
         >>> model(torch.randint(256, (3, 10))).shape
         torch.Size([3, 10, 256])
     """
@@ -86,7 +90,13 @@ class LanguageModel(nn.Module):
     def generate(
         self, prompt: Tensor, count: int, *, generator: torch.Generator, temperature: float = 1.0
     ) -> Tensor:
-        """`count` tokens drawn after a prompt (B, T): (B, count).
+        """Draws tokens after a prompt: (B, count).
+
+        Args:
+            prompt: Tokens (B, T).
+            count: How many are drawn.
+            generator: Where the randomness comes from; on any device.
+            temperature: What the scores are divided with.
 
         Raises ValueError if temperature <= 0.
         """

@@ -1,0 +1,1 @@
+"""Pages to look at tasks, predictions and programs (`gallery`), and grids as SVG (`drawing`)."""

@@ -1,0 +1,1 @@
+"""The experiments, a pair of files each, and the apparatus that several of them share."""

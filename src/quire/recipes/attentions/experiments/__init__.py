@@ -1,0 +1,1 @@
+"""What the recipe ran: a pair of files with one name each, what is said of it and its code."""

@@ -1,0 +1,73 @@
+"""Every experiment's smoke preset through the lab, and what their configs refuse."""
+
+import math
+
+import pytest
+
+from quire.lab import try_run
+from quire.lab.papers import find_paper
+
+PAPER = find_paper("resnet")
+SMOKE = [
+    (experiment, arm)
+    for experiment, entry in PAPER.experiments.items()
+    if not entry.data
+    for arm in entry.arms_at("smoke")
+]
+
+
+@pytest.mark.parametrize(("experiment", "arm"), SMOKE)
+def test_smoke(experiment, arm, tmp_path):
+    if "vision" in PAPER.experiments[experiment].needs:
+        pytest.importorskip("sklearn", reason="needs the extra `vision`")
+    metrics = try_run("resnet", experiment, arm=arm, preset="smoke", directory=tmp_path)
+    assert set(metrics) == set(PAPER.experiments[experiment].metrics)
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize("arm", ["plain20", "resnet20"])
+def test_smoke_on_cifar10(arm, tmp_path, data_root):
+    pytest.importorskip("pyarrow", reason="needs the extra `vision`")
+    metrics = try_run("resnet", "cifar10", arm=arm, preset="smoke", directory=tmp_path)
+    assert 0 <= metrics["test_error"] <= 100
+
+
+def test_warm_up_and_holdout_run_on_cifar10(tmp_path, data_root):
+    pytest.importorskip("pyarrow", reason="needs the extra `vision`")
+    overrides = {"warm_up": True, "holdout": 64, "decay_norm": False, "version": "2"}
+    metrics = try_run(
+        "resnet", "cifar10", arm="resnet20", preset="smoke", directory=tmp_path, overrides=overrides
+    )
+    assert 0 <= metrics["test_error"] <= 100
+
+
+def test_missing_imagenet_says_what_to_put_where(tmp_path):
+    with pytest.raises(Exception, match=r"no images in .*imagenet/train/<class>/") as caught:
+        try_run(
+            "resnet",
+            "imagenet",
+            arm="resnet18",
+            preset="smoke",
+            directory=tmp_path,
+            overrides={"source": "folder"},
+            data=tmp_path,
+        )
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "overrides", "message"),
+    [
+        ("digits", {"depth": 21}, r"depth must be 6n \+ 2; got 21, the nearest is 20 or 26"),
+        ("digits", {"shortcut": "D"}, "shortcut"),
+        ("digits", {"learning_rate": -1.0}, "learning_rate"),
+        ("digits", {"dept": 20}, "did you mean 'depth'"),
+        ("imagenet", {"depth": 19}, "depth"),
+        ("imagenet", {"crop": 50}, "crop must be at most sides and test_side"),
+    ],
+)
+def test_bad_fields_are_one_clear_line(experiment, overrides, message, tmp_path):
+    pytest.importorskip("sklearn", reason="needs the extra `vision`")
+    with pytest.raises(Exception, match=message) as caught:
+        try_run("resnet", experiment, preset="smoke", directory=tmp_path, overrides=overrides)
+    assert "\n" not in str(caught.value)
