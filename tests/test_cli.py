@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit codes, one clear line, no traceback."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,20 @@ def test_verify_prints_verdicts_and_a_report(capsys):
     assert "fails unexpectedly: weights-differ" in out
     report = out.split("Report: ")[1].strip()
     assert Path(report).is_file()
-    assert list(Path("runs/evidence").glob("toy--line--smoke--*.json"))
+    assert list(Path("runs/evidence/toy").glob("line--smoke--*.json"))
+    assert list(Path("runs/evidence/toy").glob("line--smoke--*.curves.json"))
+
+
+def test_ones_own_results_are_shown(capsys):
+    """After `verify`, `show`, `why` and `list` know what was found here."""
+    assert main(["verify", "toy/line", "--preset", "smoke", "--workers", "1"]) == 1
+    capsys.readouterr()
+    assert main(["show", "toy", "--all"]) == 0
+    assert "fails at smoke" in capsys.readouterr().out
+    assert main(["why", "toy/weights-differ"]) == 0
+    out = capsys.readouterr().out
+    assert "fails at smoke scale" in out
+    assert "method.weight == baseline.weight" in out
 
 
 def test_verify_of_what_lacks_its_data_exits_with_3(capsys):
@@ -91,7 +105,7 @@ def test_verify_of_what_lacks_its_data_exits_with_3(capsys):
         (["run", "toi/line"], 2, "unknown paper 'toi': did you mean 'toy'"),
         (["run", "toy/lin"], 2, "unknown experiment of toy 'lin': did you mean 'line'"),
         (["run", "toy/line:metod"], 2, "did you mean 'method'"),
-        (["run", "toy"], 2, "name an experiment of toy: line, stages, starved"),
+        (["run", "toy"], 2, "name an experiment of toy: line, pupil, stages, starved"),
         (["run", "toy/line", "--preset", "desk"], 2, "unknown preset 'desk'"),
         (["run", "toy/line", "--steps", "0"], 2, "steps: Input should be greater than 0 (got 0)"),
         (["run", "toy/line", "--steps", "many"], 2, "--steps"),
@@ -101,12 +115,25 @@ def test_verify_of_what_lacks_its_data_exits_with_3(capsys):
         (["run", "toy/starved:method", "--data", "nowhere"], 3, "mnist"),
         (["verify", "toy/line:method"], 2, "a claim compares arms"),
         (["verify", "toy/line", "--preset", "desk"], 2, "desk"),
-        (["verify", "toy/line", "--seeds", "0"], 2, "--seeds takes a positive number, got 0"),
+        (["verify", "toy/line", "--seeds", "1,1"], 2, "--seeds must be distinct, got 1,1"),
+        (["verify", "toy/line", "--seeds", "99999999999999999999"], 2, "--seeds takes a number"),
+        (["verify", "toy/line", "--workers", "0"], 2, "--workers takes a positive number, got 0"),
+        (["verify", "toy/line", "--pset", "smoke"], 2, "did you mean '--preset'"),
+        (["run", "toy/line:method", "--seed", "-1"], 2, "a seed is a number from 0 to 4294967295"),
+        (["run", "toy/line:method", "--seed", "4294967296"], 2, "a seed is a number from 0"),
+        (["run", "toy/line:method", "--momentum", "inf"], 2, "momentum: Input should be a finite"),
+        (["run", "toy/line:method", "--threads", "-2"], 2, "--threads takes a positive number"),
+        (["run", "toy/line:method", "--device", "meta"], 2, "device 'meta' computes nothing"),
+        (["why", "toy"], 2, "name a claim: "),
+        (["why", "toy/momentum-help"], 2, "did you mean 'momentum-helps'"),
+        (["evidence", "carry", "toi"], 2, "did you mean 'toy'"),
+        (["new", "class"], 2, "'class' is no name for this"),
+        (["verify", "toy/line", "--seeds", "0"], 2, "--seeds takes a number from 1 to 1000"),
         (["list", "--family", "tests"], 2, "unknown family 'tests': did you mean 'test'"),
         (["data", "get"], 2, "name a dataset to get"),
         (["data", "get", "mnits"], 2, "unknown dataset 'mnits': did you mean 'mnist'"),
         (["bench"], 2, "no folder benchmarks"),
-        (["new", "Bad-Name"], 2, "'Bad-Name' is no paper name"),
+        (["new", "Bad-Name"], 2, "'Bad-Name' is no name for this"),
         (["new", "toy"], 2, "there is a paper called 'toy' already"),
         (["new", "mine"], 2, "is no checkout of quire"),
     ],
@@ -166,4 +193,48 @@ def test_bench_reports_no_time_on_a_red_gate(tmp_path, capsys):
     assert "no time" in capsys.readouterr().out
     assert main(["bench", "alone", "--folder", str(folder)]) == 3
     assert "needs a_peer_that_is_not_here" in capsys.readouterr().err
+    assert main(["bench", "--folder", str(folder)]) == 1  # a missing peer does not stop the others
+    captured = capsys.readouterr()
+    assert "reached" in captured.out
+    assert "needs a_peer_that_is_not_here" in captured.err
     assert main(["bench", "gren", "--folder", str(folder)]) == 2
+
+
+def test_a_broken_paper_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "more" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "paper.toml").write_text("title = 7")
+    monkeypatch.setattr(quire.papers, "__path__", [*quire.papers.__path__, str(folder.parent)])
+    for words in (["list"], ["show", "toy"], ["doctor"], ["evidence", "check", "toy"]):
+        assert main(words) == 0, words
+        assert "toy" in capsys.readouterr().out or words[0] == "evidence"
+    assert main(["list"]) == 0
+    assert "left out: broken/paper.toml" in capsys.readouterr().err
+    assert main(["verify", "toy/line", "--preset", "smoke", "--workers", "1"]) == 1
+
+
+def test_a_terminal_without_our_signs(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "QUIRE_PAPERS": str(TOYS)}
+    command = [sys.executable, "-m", "quire", "list"]
+    found = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("variable", ["QUIRE_DATA", "QUIRE_RUNS", "QUIRE_EVIDENCE"])
+def test_a_variable_that_names_a_file_is_one_line(tmp_path, variable):
+    (tmp_path / "file").write_text("no folder")
+    environment = os.environ | {variable: str(tmp_path / "file"), "QUIRE_PAPERS": str(TOYS)}
+    for words in (["data", "list"], ["data", "get", "mnist"], ["list"], ["show", "toy"],
+                  ["run", "toy/line:method", "--preset", "smoke"], ["doctor"]):  # fmt: skip
+        command = [sys.executable, "-m", "quire", *words]
+        found = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert found.returncode in (0, 1, 2, 3), found.stderr
+        assert "Traceback" not in found.stderr, found.stderr
+
+
+def test_help_and_version(capsys):
+    for words in (["help"], ["version"], ["--version"], ["--help"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out

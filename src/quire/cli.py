@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. The work is done in `quire.lab` and `quire.report`."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -7,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
 from tyro.conf import Positional, arg
 
 from quire.lab.errors import MissingError, UserError, unknown
 
 RUNS = Path(os.environ.get("QUIRE_RUNS", "runs"))
-TargetText = Annotated[str, arg(metavar="PAPER[/EXPERIMENT[:ARM]]")]
+MOST_SEEDS = 1000
+PaperText = Annotated[str, arg(metavar="PAPER")]
+ExperimentText = Annotated[str, arg(metavar="PAPER[/EXPERIMENT]")]
+Number = Annotated[int | None, arg(metavar="N")]
+Folder = Annotated[Path | None, arg(metavar="FOLDER")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,18 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130 interrupted, resumable.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview())
-        return 0
-    if words[0] == "--version":
-        from quire import __version__
-
-        print(__version__)
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a terminal that lacks a sign shows a question mark
+            stream.reconfigure(errors="replace")
     try:
-        if words[0] not in COMMANDS:
-            raise unknown("command", words[0], COMMANDS)
-        return COMMANDS[words[0]](words[1:])
+        return _command(words)
     except UserError as error:
         print(f"quire: {error}", file=sys.stderr)
         return error.exit_code
@@ -45,55 +44,99 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader (head, less) has gone; give Python nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except SystemExit as stop:  # tyro's own usage errors and --help
-        return stop.code if isinstance(stop.code, int) else 2
+    except OSError as error:
+        print(f"quire: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def _command(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("--version", "version"):
+        from quire import __version__
+
+        print(__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        raise unknown("command", words[0], COMMANDS)
+    return COMMANDS[words[0]](words[1:])
 
 
 def list_papers(
-    family: str | None = None,
+    family: Annotated[str | None, arg(metavar="NAME")] = None,
     markdown: bool = False,
+    runs: Folder = None,
 ) -> None:
-    """List the papers with how many of their claims hold, fail, are undecided or not run.
+    """List the papers with what holds, fails, is undecided or not run, and at which scale.
 
     Args:
         family: Only papers of this family (vision, reasoning, …).
         markdown: Print a Markdown table.
+        runs: Folder of your own runs, whose verdicts count as well; QUIRE_RUNS or runs by default.
     """
-    from quire.lab.evidence import all_evidence
-    from quire.lab.papers import find_paper, paper_names
-    from quire.report import console
+    from quire.report import console, overview
 
-    papers = [find_paper(name) for name in paper_names()]
+    rows, faults = overview.rows(own=(runs or RUNS) / "evidence")
     if family:
-        families = {paper.family for paper in papers}
+        families = {row.family for row in rows}
         if family not in families:
             raise unknown("family", family, families)
-        papers = [paper for paper in papers if paper.family == family]
-    console.print_papers(papers, all_evidence(), markdown=markdown)
+        rows = [row for row in rows if row.family == family]
+    console.print_papers(rows, markdown=markdown)
+    _say_faults(faults)
 
 
-def show(paper: Positional[str], bibtex: bool = False) -> None:
-    """Show a paper's card: parts, experiments, arms, presets, claims and verdicts.
+def show(
+    paper: Positional[PaperText],
+    all: bool = False,
+    bibtex: bool = False,
+    runs: Folder = None,
+) -> None:
+    """Show a paper's card: parts, experiments, arms, claims and verdicts.
 
     Args:
         paper: Name of the paper.
+        all: Every claim, not only those of the headline.
         bibtex: Print its BibTeX entry alone.
+        runs: Folder of your own runs, whose verdicts count as well; QUIRE_RUNS or runs by default.
     """
-    from quire.lab.evidence import all_evidence
     from quire.lab.papers import find_paper
     from quire.report import console
+    from quire.report.model import known_evidence
 
     found = find_paper(paper)
     if bibtex:
         print(found.bibtex)
     else:
-        console.print_card(found, all_evidence())
+        evidence = known_evidence(found, own=(runs or RUNS) / "evidence")
+        console.print_card(found, evidence, whole=all)
+
+
+def why(claim: Positional[Annotated[str, arg(metavar="PAPER/CLAIM")]], runs: Folder = None) -> None:
+    """Show a claim's whole chain: sentence, source, check, seeds, both sides, runs, machine, code.
+
+    Args:
+        claim: The paper and the claim.
+        runs: Folder of your own runs, whose verdicts count as well; QUIRE_RUNS or runs by default.
+    """
+    from quire.lab.papers import find_paper
+    from quire.report import console
+    from quire.report.model import known_evidence
+
+    name, _, wanted = claim.partition("/")
+    paper = find_paper(name)
+    if not wanted:
+        raise UserError(f"name a claim: {', '.join(c.id for c in paper.claims)}")
+    evidence = known_evidence(paper, own=(runs or RUNS) / "evidence")
+    console.print_chain(paper, paper.find_claim(wanted), evidence)
 
 
 def run(words: list[str]) -> int:
     """Run one arm of an experiment, or all of them, one after the other."""
     from quire.lab.execute import execute
     from quire.lab.job import Target, jobs_for
+    from quire.lab.parsing import parse_run
     from quire.lab.progress import for_terminal, numbers
 
     if not words or words[0].startswith("-"):
@@ -103,12 +146,14 @@ def run(words: list[str]) -> int:
     if len(target.experiments) > 1:
         raise UserError(f"name an experiment of {target.paper.name}: "
                         f"{', '.join(target.experiments)}")  # fmt: skip
-    words = words[1:]
-    preset, seed, options, jobs = _parse_run(target, words)
+    try:
+        preset, seed, options, overrides = parse_run(target, words[1:], RUNS)
+    except SystemExit as stop:  # --help
+        return stop.code if isinstance(stop.code, int) else 0
     chosen = jobs_for(target, preset, [seed], options=options)
     code, leads = 0, os.environ.get("RANK", "0") == "0"  # torchrun's other processes are silent
-    for job, overrides in zip(chosen, jobs, strict=True):
-        job = replace(job, overrides=overrides)
+    for job, changed in zip(chosen, overrides, strict=True):
+        job = replace(job, overrides=changed)
         outcome = execute(job, for_terminal(job.label) if leads else None)
         if leads:
             note = " (already run)" if outcome.status == "cached" else ""
@@ -119,30 +164,30 @@ def run(words: list[str]) -> int:
 
 
 def verify(
-    target: Positional[TargetText],
+    target: Positional[ExperimentText],
     preset: Literal["smoke", "laptop", "gpu", "paper"] = "laptop",
-    seeds: int | None = None,
+    seeds: Annotated[str | None, arg(metavar="N|A,B,…")] = None,
     on: Literal["local", "ray"] = "local",
-    workers: int | None = None,
+    workers: Number = None,
     device: str = "auto",
-    data: Path | None = None,
+    data: Folder = None,
     runs: Path = RUNS,
-    evidence: Path | None = None,
+    evidence: Folder = None,
     fresh: bool = False,
 ) -> int:
     """Run what is missing, decide the claims, print the verdicts. Exit code 1 if a claim fails
-    that was expected to hold.
+    that was expected to hold, or the other way round.
 
     Args:
         target: A paper, or one experiment of it.
         preset: Size of the runs.
-        seeds: How many seeds; the preset's own number by default.
+        seeds: How many seeds, or which; the preset's own number by default.
         on: Where: processes here, or a Ray cluster (RAY_ADDRESS, else a local one).
         workers: Local processes at once; as many as cores (or GPUs) by default.
         device: auto, cpu, cuda, cuda:1.
         data: Root of the datasets; QUIRE_DATA by default.
         runs: Folder for runs.
-        evidence: Folder for the evidence file; runs/evidence by default.
+        evidence: Folder for the evidence files; runs/evidence by default.
         fresh: Run again what has finished.
     """
     from quire.lab.execute import data_root
@@ -150,11 +195,11 @@ def verify(
     from quire.lab.launch import run_local, run_ray
     from quire.lab.verify import verify as verify_target
     from quire.report import console
+    from quire.report.site import refresh
 
-    if seeds is not None and seeds < 1:
-        raise UserError(f"--seeds takes a positive number, got {seeds}")
     if workers is not None and workers < 1:
         raise UserError(f"--workers takes a positive number, got {workers}")
+    chosen = _seeds(seeds)
     root = data.expanduser().resolve() if data else data_root()
     options = Options(runs=runs, data=root, device=device, fresh=fresh)
     with console.Board() as board:
@@ -166,20 +211,84 @@ def verify(
             return run_local(jobs, workers=workers, report=board.report, watch=board.watch)
 
         found = verify_target(
-            Target.parse(target), check_preset(preset), launch=launch, seeds=seeds, options=options
+            Target.parse(target), check_preset(preset), launch=launch, seeds=chosen, options=options
         )
     folder = evidence or runs / "evidence"
     for item in found:
         if item.evidence:
-            item.evidence.write(folder)
+            item.evidence.write(folder, item.curves)
     console.print_verified(found, preset)
     if any(item.evidence for item in found):
-        print(f"Report: {_build_site(runs / 'report', runs, folder)}")
+        print(f"Report: {refresh(runs / 'report', found[0].paper, runs=runs, own=folder)}")
     if any(item.surprises or item.crashed for item in found):
         return 1
-    if any(item.evidence is None for item in found):
-        return 3 if all(item.evidence is None for item in found) else 0
-    return 0
+    return 3 if found and all(item.evidence is None for item in found) else 0
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    if text is None:
+        return None
+    numbers = [int(word) if word.isdecimal() else -1 for word in text.split(",")]
+    if min(numbers) < 0 or (len(numbers) == 1 and not 1 <= numbers[0] <= MOST_SEEDS):
+        raise UserError(f"--seeds takes a number from 1 to {MOST_SEEDS}, or distinct seeds such as "
+                        f"0,1,7; got {text}")  # fmt: skip
+    if len(numbers) == 1 and "," not in text:
+        return numbers[0]
+    if len(set(numbers)) < len(numbers):
+        raise UserError(
+            f"--seeds must be distinct, got {text}: a seed counted twice is no evidence"
+        )
+    return numbers
+
+
+def evidence(
+    action: Positional[Literal["check", "carry", "judge"]],
+    target: Positional[Annotated[str | None, arg(metavar="PAPER[/EXPERIMENT]")]] = None,
+    revision: Annotated[str, arg(metavar="REVISION", name="from")] = "HEAD",
+    folder: Folder = None,
+    data: Folder = None,
+) -> int:
+    """Say which evidence is fresh, carried or stale, and why; carry it over a change of code that
+    changed no number; decide claims again from stored metrics after a check's text changed.
+
+    Args:
+        action: check, carry or judge.
+        target: A paper, or one experiment of it; all by default.
+        revision: For carry: the state of the code that the evidence belongs to.
+        folder: Folder of the evidence files; the committed ones by default.
+        data: Root of the datasets; QUIRE_DATA by default.
+    """
+    from quire.lab import freshness
+    from quire.lab.evidence import all_evidence, evidence_folder
+    from quire.lab.execute import data_root
+    from quire.lab.job import Target
+    from quire.report import console
+
+    where = folder or evidence_folder()
+    wanted = Target.parse(target) if target else None
+    items = [
+        item
+        for item in all_evidence(where, wanted.paper.name if wanted else "*")
+        if wanted is None or item.experiment in wanted.experiments
+    ]
+    root = data.expanduser().resolve() if data else data_root()
+    standings = freshness.standings(items)
+    code = 0
+    for item in items:
+        now = standings[item.file_name]
+        if action == "judge":
+            freshness.judged(item).write(where)
+        elif action == "carry" and now.state == "stale":
+            try:
+                carried = freshness.carry(item, revision, data=root)
+            except UserError as error:
+                now, code = freshness.Standing("stale", str(error)), 1
+            else:
+                carried.write(where)
+                now = freshness.standings([carried])[item.file_name]
+        console.print_standing(item, now)
+        code = max(code, int(action == "check" and now.state == "stale"))
+    return code
 
 
 def report(
@@ -194,8 +303,11 @@ def report(
         runs: Folder of the runs whose figures and evidence are shown with the committed evidence.
         open: Open it in the browser.
     """
-    index = _build_site(out, runs, runs / "evidence")
+    from quire.report.site import build
+
+    index, faults = build(out, runs=runs, own=runs / "evidence")
     print(index)
+    _say_faults(faults)
     if open:
         import webbrowser
 
@@ -204,8 +316,8 @@ def report(
 
 def data(
     action: Positional[Literal["list", "get", "check"]],
-    name: Positional[str | None] = None,
-    root: Path | None = None,
+    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None,
+    root: Folder = None,
 ) -> int:
     """List datasets, get one, or check its files against their checksums.
 
@@ -222,24 +334,36 @@ def data(
     if action == "get" and name is None:
         raise UserError(f"name a dataset to get: {', '.join(sorted(catalogue.DATASETS))}")
     try:
+        store.check_root(root)
         if action == "get":
             got = store.get(str(name), root)
             print(f"{got.name}: {got.where or ''} {got.detail}")
             return 0 if got.present else 3
         names = [name] if name else sorted(catalogue.DATASETS)
         look = store.check if action == "check" else store.status
-        rows = [look(item, root) for item in names]
+        rows, faults = [], []
+        for item in names:
+            try:
+                rows.append(look(item, root))
+            except (ValueError, ImportError) as error:
+                if name or isinstance(error, store.DataMissing):
+                    raise
+                faults.append(UserError(str(error)))
     except store.DataMissing as error:
         raise MissingError(str(error)) from None
     except (ValueError, ImportError) as error:
         raise UserError(str(error)) from None
+    _say_faults(faults)
     console.print_data(rows)
-    if action == "check" and any(row.checksum_ok is False for row in rows):
+    if action == "check" and (faults or any(row.checksum_ok is False for row in rows)):
         return 1
     return 3 if name and not rows[0].present else 0
 
 
-def bench(name: Positional[str | None] = None, folder: Path = Path("benchmarks")) -> int:
+def bench(
+    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None,
+    folder: Path = Path("benchmarks"),
+) -> int:
     """Race against installed peers; a race whose parity test fails reports no time.
 
     Args:
@@ -252,16 +376,23 @@ def bench(name: Positional[str | None] = None, folder: Path = Path("benchmarks")
     found = scripts(folder)
     if name is not None and name not in found:
         raise unknown("race", name, found)
-    red = False
+    red, missing = False, []
     for key in [name] if name else sorted(found):
-        result = run_script(found[key])
+        try:
+            result = run_script(found[key])
+        except MissingError as error:
+            if name:
+                raise
+            missing.append(error)
+            print(f"quire: {error}", file=sys.stderr)
+            continue
         console.print_races(key, result)
         red = red or any(race.get("parity") is False for race in result["races"])
-    return int(red)
+    return 1 if red else 3 if missing else 0
 
 
-def new(name: Positional[str], root: Path = Path(".")) -> None:
-    """Write the skeleton of a paper: its folder, its tests, its race.
+def new(name: Positional[Annotated[str, arg(metavar="NAME")]], root: Path = Path(".")) -> None:
+    """Write the skeleton of a paper (or of an experiment, PAPER/EXPERIMENT) that runs as it is.
 
     Args:
         name: Name of the paper's folder: lower-case letters, digits and underscores.
@@ -280,108 +411,19 @@ def doctor() -> None:
     console.print_doctor()
 
 
-def _build_site(out: Path, runs: Path, own: Path) -> Path:
-    """The site of all papers, from committed evidence and this machine's own."""
-    from quire.lab.digest import code_digest
-    from quire.lab.evidence import all_evidence
-    from quire.lab.papers import find_paper, paper_names
-    from quire.report import build
-
-    evidence = {item.file_name: item for item in [*all_evidence(), *all_evidence(own)]}
-    papers = [find_paper(name) for name in paper_names()]
-    return build(
-        out, papers=papers, evidence=list(evidence.values()), runs=runs, digest=code_digest
-    )
-
-
-def _parse_run(target: Any, words: list[str]) -> tuple[Any, int, Any, list[dict[str, Any]]]:
-    """Preset, seed, options and each arm's overrides, from the words after the target."""
-    from quire.lab.execute import data_root
-    from quire.lab.job import Options, check_preset, load_experiment
-
-    preset = check_preset(_value_of("--preset", words) or "laptop")
-    experiment = target.paper.experiments[target.experiments[0]]
-    arms = (target.arm,) if target.arm else experiment.arms_at(preset)
-    _, config_class = load_experiment(target.paper.name, target.experiments[0])
-    overrides, chosen = [], None
-    for arm in arms:
-        default = config_class.build(experiment.settings(preset, arm))
-        parser = _run_parser(config_class, default, preset)
-        try:
-            chosen, config = tyro.cli(
-                parser, args=words, prog=f"quire run {target.paper.name}/{target.experiments[0]}"
-                + (f":{target.arm}" if target.arm else ""),
-            )  # fmt: skip
-        except ValueError as error:  # pydantic's own errors are ValueErrors too
-            from pydantic import ValidationError
-
-            from quire.lab.papers import first_fault
-
-            raise UserError(
-                first_fault(error) if isinstance(error, ValidationError) else str(error)
-            ) from None
-        before, after = default.model_dump(), config.model_dump()
-        overrides.append({key: value for key, value in after.items() if value != before[key]})
-    assert chosen is not None
-    root = chosen["data"].expanduser().resolve() if chosen["data"] else data_root()
-    options = Options(
-        runs=chosen["runs"], data=root, device=chosen["device"], threads=chosen["threads"],
-        checkpoint_seconds=chosen["checkpoint_seconds"], tensorboard=chosen["tensorboard"],
-        fresh=chosen["fresh"],
-    )  # fmt: skip
-    return preset, chosen["seed"], options, overrides
-
-
-def _run_parser(config_class: type[Any], default: Any, preset: str) -> Callable[..., Any]:
-    """A function whose signature tyro reads: the run's own options, then the config's fields."""
-
-    def parsed(
-        config: Any = default,
-        preset: Literal["smoke", "laptop", "gpu", "paper"] = preset,  # type: ignore[assignment]
-        seed: int = 0,
-        device: str = "auto",
-        threads: int | None = None,
-        data: Path | None = None,
-        runs: Path = RUNS,
-        checkpoint_seconds: float = 15.0,
-        tensorboard: bool = False,
-        fresh: bool = False,
-    ) -> tuple[dict[str, Any], Any]:
-        """Run it. What differs from the preset makes a run of its own, which is never evidence.
-
-        Args:
-            config: The experiment's config at this preset.
-            preset: Size of the run.
-            seed: Seed of the run.
-            device: auto, cpu, cuda, cuda:1.
-            threads: Torch threads; torch's own choice by default.
-            data: Root of the datasets; QUIRE_DATA by default.
-            runs: Folder for runs.
-            checkpoint_seconds: Seconds between two checkpoints.
-            tensorboard: Also write TensorBoard events.
-            fresh: Run again what has finished.
-        """
-        return {
-            "seed": seed, "device": device, "threads": threads, "data": data, "runs": runs,
-            "checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "fresh": fresh,
-        }, config  # fmt: skip
-
-    parsed.__annotations__["config"] = Annotated[config_class, arg(name="")]  # type: ignore[valid-type]
-    return parsed
-
-
-def _value_of(option: str, words: list[str]) -> str | None:
-    for index, word in enumerate(words):
-        if word == option and index + 1 < len(words):
-            return words[index + 1]
-        if word.startswith(option + "="):
-            return word.split("=", 1)[1]
-    return None
+def _say_faults(faults: Sequence[UserError]) -> None:
+    for fault in faults:
+        print(f"quire: left out: {fault}", file=sys.stderr)
 
 
 def _by_signature(name: str, function: Callable[..., Any]) -> Callable[[list[str]], int]:
     def call(words: list[str]) -> int:
-        code = tyro.cli(function, args=words, prog=f"quire {name}")
+        from quire.lab.parsing import parse
+
+        try:
+            code = parse(function, words, f"quire {name}")
+        except SystemExit as stop:  # --help
+            return stop.code if isinstance(stop.code, int) else 0
         return code if isinstance(code, int) else 0
 
     call.__doc__ = function.__doc__
@@ -391,10 +433,12 @@ def _by_signature(name: str, function: Callable[..., Any]) -> Callable[[list[str
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "list": _by_signature("list", list_papers),
     "show": _by_signature("show", show),
+    "why": _by_signature("why", why),
     "run": run,
     "verify": _by_signature("verify", verify),
     "report": _by_signature("report", report),
     "data": _by_signature("data", data),
+    "evidence": _by_signature("evidence", evidence),
     "bench": _by_signature("bench", bench),
     "new": _by_signature("new", new),
     "doctor": _by_signature("doctor", doctor),

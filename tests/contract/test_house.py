@@ -1,15 +1,17 @@
 """The rules of the house: imports go one way, files stay small, pages stay true."""
 
 import ast
+import dataclasses
 import doctest
 import importlib
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from contract.parts import skip_without_extra
+from contract.parts import PACKAGES, public, skip_without_extra
 from quire.lab.evidence import all_evidence
 from quire.lab.papers import find_paper, paper_names
 from quire.report.tables import papers_markdown
@@ -47,7 +49,7 @@ def allowed(importer, imported):
     room, to = parts[1], target[1]
     if room == "papers" and len(parts) > 2:
         own = to == "papers" and len(target) > 2 and target[2] == parts[2]
-        is_experiments = len(parts) > 3 and parts[3].startswith("experiments")
+        is_experiments = len(parts) > 3 and parts[3] == "experiments"
         return own or to in ("nn", "data") or (to == "lab" and is_experiments)
     arrows = {
         "nn": {"nn"},
@@ -141,9 +143,96 @@ def test_the_readme_and_ci_run_the_same_tests():
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def test_evidence_belongs_to_papers_that_are_here():
-    for item in all_evidence(ROOT / "evidence"):
-        paper = find_paper(item.paper)
-        assert item.experiment in paper.experiments
-        known = {claim.id for claim in paper.claims}
-        assert {claim.id for claim in item.claims} <= known, item.file_name
+def public_functions():
+    """Every public function and method of Quire, with where it stands."""
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                yield path, node
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "quire.lab.training", "quire.lab.measure"])
+def test_many_parameters_are_listed_one_a_line(package):
+    """One dialect: `Args:` where a public part takes more than three parameters."""
+    silent = []
+    for name, part in public(package) if package in PACKAGES else functions_of(package):
+        if not (inspect.isfunction(part) or (inspect.isclass(part) and part.__doc__)):
+            continue
+        if dataclasses.is_dataclass(part) or is_named_tuple(part):
+            continue  # its fields have docstrings of their own
+        parameters = inspect.signature(part).parameters
+        if len(parameters) > 3 and "Args:" not in (part.__doc__ or ""):
+            silent.append(f"{package}.{name}({', '.join(parameters)})")
+    assert not silent, "no `Args:`\n" + "\n".join(silent)
+
+
+def functions_of(module):
+    found = vars(importlib.import_module(module))
+    return [
+        (name, part)
+        for name, part in found.items()
+        if inspect.isfunction(part) and part.__module__ == module and name[0] != "_"
+    ]
+
+
+def is_named_tuple(part):
+    return inspect.isclass(part) and issubclass(part, tuple)
+
+
+WORDS = {
+    "lr": "learning_rate", "n_layers": "layers", "num_layers": "layers", "n_heads": "heads",
+    "num_heads": "heads", "d_model": "dim", "seq_len": "length", "iterations": "steps",
+    "num_steps": "steps", "rng": "generator",
+}  # fmt: skip
+"""One idea, one word: in configs and in the parameters of public functions."""
+
+
+def test_one_vocabulary():
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}({name}): say {WORDS[name]}"
+        for path, node in public_functions()
+        if "papers" in path.parts or "nn" in path.parts or "recipes" in path.parts
+        for name in [x.arg for x in (*node.args.args, *node.args.kwonlyargs)]
+        if name in WORDS
+    ]
+    for name in paper_names():
+        for path in (find_paper(name).folder / "experiments").glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    fields = [c.target.id for c in node.body if isinstance(c, ast.AnnAssign)]
+                    wrong += [
+                        f"{path.name} {node.name}.{field}: say {WORDS[field]}"
+                        for field in fields
+                        if field in WORDS
+                    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", paper_names())
+def test_an_experiment_is_one_place(name):
+    """Configs are final, with at most one shared base; nothing is re-exported."""
+    folder = find_paper(name).folder / "experiments"
+    init = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+    assert len(init.body) == 1, "experiments/__init__.py is one docstring"
+    assert ast.get_docstring(init)
+    bases = {}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets
+                 if isinstance(t, ast.Name)]  # fmt: skip
+        assert "__all__" not in names, f"{path.name}: experiments export nothing"
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                bases[node.name] = [getattr(base, "id", "") for base in node.bases]
+    for owner, direct in bases.items():
+        for base in direct:
+            further = [b for b in bases.get(base, []) if b not in ("Config", "Group", "")]
+            is_config = owner in configs_of(bases)
+            assert not (is_config and further), f"{owner} < {base} < {further}: at most one base"
+
+
+def configs_of(bases):
+    found = {"Config"}
+    while more := {n for n, direct in bases.items() if set(direct) & found} - found:
+        found |= more
+    return found

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quire.lab.claims import Check, bootstrap, decide
+from quire.lab.claims import Check, decide, student
 
 number = st.floats(-100, 100)
 
@@ -98,12 +98,50 @@ def test_what_is_not_finite_is_undecided():
 
 
 @given(st.lists(number, min_size=2, max_size=8))
-def test_interval_lies_in_the_range_and_mirrors(values):
-    low, high = bootstrap(values)
-    tolerance = 1e-9 + 1e-12 * max(map(abs, values))
-    assert min(values) - tolerance <= low <= high <= max(values) + tolerance
-    mirrored = bootstrap([-v for v in values])
-    assert mirrored[0] == pytest.approx(-high, abs=0.35 * (high - low) + 1e-9)
+def test_interval_is_students_and_mirrors(values):
+    low, high = student(values)
+    mean = sum(values) / len(values)
+    scale = 1e-9 + 1e-9 * max(map(abs, values))
+    assert low - scale <= mean <= high + scale
+    mirrored = student([-v for v in values])
+    assert mirrored == (pytest.approx(-high, abs=scale), pytest.approx(-low, abs=scale))
+
+
+def test_interval_by_hand():
+    # Mean 2, standard error 1 / sqrt(3), t of 2 degrees of freedom 4.30265.
+    low, high = student([1.0, 2.0, 3.0])
+    assert low == pytest.approx(2 - 4.302652729911275 / 3**0.5)
+    assert high == pytest.approx(2 + 4.302652729911275 / 3**0.5)
+    assert student([2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_three_seeds_that_agree_are_not_yet_evidence():
+    found = results(a=[1.0, 2.0, 9.0], b=[0.0, 0.0, 0.0])
+    assert decide(Check.parse("a.m > b.m"), "trend", found).verdict == "undecided"
+    found = results(a=[1.0, 1.1, 0.9], b=[0.0, 0.0, 0.0])
+    assert decide(Check.parse("a.m > b.m"), "trend", found).verdict == "holds"
+
+
+def test_every_arm_that_runs():
+    check = Check.parse("max(*.m) - min(*.m) < 2")
+    assert check.over(("a", "b")).names == {("a", "m"), ("b", "m")}
+    found = results(a=[1.0, 1.0], b=[2.0, 2.0])
+    assert decide(check.over(("a", "b")), "identity", found).verdict == "holds"
+    assert decide(check.over(("a",)), "identity", found).left == 0.0
+    for bad in ("*.m < 2", "abs(*.m) < 2", "max(1, 2 + *.m) < 2", "max(*.) < 2"):
+        with pytest.raises(ValueError, match=r"check '"):
+            Check.parse(bad)
+
+
+@pytest.mark.parametrize("check", ["a.m ** 99999999 < 1", "a.m ** b.m < 1", "a.m ** -1e9 < 1"])
+def test_a_power_that_never_ends_is_refused(check):
+    with pytest.raises(ValueError, match="an exponent is a number up to 64"):
+        Check.parse(check)
+
+
+def test_a_root_of_what_is_negative_is_undecided():
+    found = results(a=[-1.0, -2.0], b=[0.0, 0.0])
+    assert decide(Check.parse("a.m ** 0.5 > b.m"), "trend", found).verdict == "undecided"
 
 
 @given(st.lists(number, min_size=3, max_size=3), st.lists(number, min_size=3, max_size=3))

@@ -1,23 +1,29 @@
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import quire.papers
 from quire.lab import try_run
 from quire.lab.errors import Diverged, Interrupted, MissingError, RunError, UserError
 from quire.lab.execute import execute
 from quire.lab.job import Job, Options, Target, jobs_for
 from quire.lab.journal import read_journal
 from quire.lab.run import Run
+
+TOYS = Path(__file__).parent / "papers"
 
 
 def job(tmp_path, experiment="line", arm="method", seed=0, overrides=None, **options):
@@ -223,13 +229,13 @@ def test_missing_data_is_one_line(tmp_path):
 def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
     import importlib.metadata
 
-    from quire.lab.job import check_extras
+    from quire.lab.extras import check_extras
 
     def absent(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", absent)
-    with pytest.raises(MissingError, match=r"get it with: pip install 'quire\[vision\]'"):
+    with pytest.raises(MissingError, match=r"get it with: pip install 'quire-papers\[vision\]'"):
         check_extras(("vision",))
 
 
@@ -273,3 +279,109 @@ def test_tensorboard_events_on_request(tmp_path):
     pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
     outcome = execute(job(tmp_path, tensorboard=True))
     assert list((outcome.directory / "tensorboard").glob("events*"))
+
+
+def test_threads_processes_and_data_decide_where_a_run_stands(tmp_path, monkeypatch):
+    """What decides the result, or its digits, is in the run's name."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("one")
+
+    def folder(**overrides):
+        return job(tmp_path, "stages", overrides=overrides).directory
+
+    first, named = folder(), folder(text=str(mine))
+    assert named == folder(text=str(mine)) != first
+    mine.write_text("two")
+    changed = folder(text=str(mine))
+    assert changed != named  # another text at the same path is another run
+    two = Job("toy", "stages", "method", "laptop", 0, {}, Options(runs=tmp_path, threads=2))
+    assert two.directory != first
+    default = Job("toy", "stages", "method", "laptop", 0, {}, Options(runs=tmp_path))
+    assert default.directory == first  # one thread unless said
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert folder() != first
+
+
+def test_a_run_that_is_run_afresh_keeps_the_old_result_until_the_new_one_stands(tmp_path):
+    first = execute(job(tmp_path))
+    before = result(first.directory)
+    with _interrupted_at(3), pytest.raises(Interrupted):
+        execute(job(tmp_path, fresh=True))
+    assert json.loads((first.directory / "previous" / "result.json").read_text()) == before
+    with _interrupted_at(3), pytest.raises(Interrupted):
+        execute(job(tmp_path, fresh=True))
+    assert (first.directory / "previous" / "result.json").is_file()
+    assert execute(job(tmp_path)).metrics == first.metrics
+    assert not (first.directory / "previous").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "\udcff"])
+def test_a_damaged_result_is_set_aside_and_run_again(tmp_path, content):
+    first = execute(job(tmp_path))
+    path = first.directory / "result.json"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    again = execute(job(tmp_path))
+    assert (again.status, again.metrics) == ("done", first.metrics)
+    assert path.with_name("result.json.damaged").is_file()
+
+
+@pytest.mark.parametrize("accident", ["raise TypeError('wrong\\nshape')", "return None", "1 / 0"])
+def test_an_accident_in_an_experiment_is_one_line(tmp_path, monkeypatch, accident):
+    (tmp_path / "papers").mkdir()
+    folder = tmp_path / "papers" / "mine"
+    shutil.copytree(TOYS / "toy", folder)
+    code = folder / "experiments" / "stages.py"
+    head, _, _ = code.read_text().partition("    first = nn.Linear")
+    code.write_text(f"{head}    {accident}\n")
+    monkeypatch.setattr(quire.papers, "__path__", [str(tmp_path / "papers")])
+    wanted = Job("mine", "stages", "method", "smoke", 0, {}, Options(runs=tmp_path / "runs"))
+    with pytest.raises(UserError) as caught:
+        execute(wanted)
+    assert "\n" not in str(caught.value)
+    for name in [name for name in sys.modules if name.startswith("quire.papers.mine")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("text", ["def stages(:\n", "import nothing_like_it\n", "stages = 3\n", ""])
+def test_code_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, text):
+    folder = tmp_path / "papers" / "mine"
+    shutil.copytree(TOYS / "toy", folder)
+    (folder / "experiments" / "stages.py").write_text(text)
+    monkeypatch.setattr(quire.papers, "__path__", [str(tmp_path / "papers")])
+    with pytest.raises(UserError, match=r"mine/experiments/stages\.py") as caught:
+        execute(Job("mine", "stages", "method", "smoke", 0, {}, Options(runs=tmp_path / "runs")))
+    assert "\n" not in str(caught.value)
+    for name in [name for name in sys.modules if name.startswith("quire.papers.mine")]:
+        del sys.modules[name]
+
+
+def test_a_trial_stops_where_it_is_told_and_goes_on(tmp_path):
+    whole = execute(job(tmp_path / "whole"))
+    short = job(tmp_path / "short", stop_after=4)
+    with pytest.raises(Interrupted, match="stopped as asked at step 4 of 40"):
+        execute(short)
+    assert execute(job(tmp_path / "short")).metrics == whole.metrics
+
+
+def test_checkpoints_cost_five_percent_at_most(tmp_path, monkeypatch):
+    """A save that takes long is made seldom: the pause is twenty times its cost."""
+    from quire.lab.checkpoint import Checkpoints
+
+    saves, clock = [], [0.0]
+    monkeypatch.setattr("quire.lab.run.time.monotonic", lambda: clock[0])
+
+    def slow(self, step, content):
+        saves.append(step)
+        clock[0] += 2.0
+
+    monkeypatch.setattr(Checkpoints, "save", slow)
+    real = Run.log
+
+    def log(self, **values):
+        clock[0] += 1.0
+        return real(self, **values)
+
+    monkeypatch.setattr(Run, "log", log)
+    execute(job(tmp_path, overrides={"steps": 200}, checkpoint_seconds=5.0))
+    gaps = [b - a for a, b in itertools.pairwise(saves)]
+    assert min(gaps[:-1]) >= 40

@@ -7,10 +7,13 @@ import time
 
 import pytest
 
-from quire.lab.errors import Interrupted
-from quire.lab.execute import execute
+from quire.lab import job as job_module
+from quire.lab import launch
+from quire.lab.errors import Interrupted, RunError
+from quire.lab.execute import execute, finished
 from quire.lab.job import Job, Options, Target, jobs_for
 from quire.lab.launch import run_local, run_ray
+from quire.lab.papers import find_paper
 
 
 def jobs(tmp_path, seeds=2, experiment="line", arm="method", **overrides):
@@ -159,5 +162,97 @@ def test_two_processes_with_ddp_train_as_one(tmp_path):
 
 def test_targets_make_jobs():
     assert {job.experiment for job in jobs_for(Target.parse("toy"), "smoke")} == {
-        "line", "stages", "starved",
+        "line", "pupil", "stages", "starved",
     }  # fmt: skip
+
+
+def pupil(tmp_path, seeds=1, **overrides):
+    return jobs(tmp_path, seeds, "pupil", **overrides)
+
+
+def parent_of(job):
+    return job.resolved.parents["teacher"]
+
+
+def test_a_run_stands_on_another_one(tmp_path):
+    (child,) = pupil(tmp_path)
+    outcome = execute(child)
+    teacher = finished(parent_of(child), parent_of(child).directory)
+    assert teacher.status == "cached"
+    assert outcome.metrics["started"] == teacher.metrics["weight"]
+    moved = parent_of(child).directory.name
+    assert json.loads((outcome.directory / "config.json").read_text())["steps"] == 20
+    assert moved != child.directory.name
+
+
+def test_parents_come_first_and_run_once(tmp_path):
+    """Two pupils of one teacher: it runs once, before both, whoever launches them."""
+    seen = []
+    twice = [*pupil(tmp_path / "pool"), *pupil(tmp_path / "pool", steps=21)]
+    outcomes = run_local(
+        twice, workers=2, report=lambda o, d, t: seen.append((o.job.experiment, t))
+    )
+    assert [o.status for o in outcomes] == ["done", "done"]
+    assert seen[0] == ("line", 3)
+    assert [name for name, _ in seen] == ["line", "pupil", "pupil"]
+    alone = [execute(job) for job in (*pupil(tmp_path / "a"), *pupil(tmp_path / "a", steps=21))]
+    assert [o.metrics for o in outcomes] == [o.metrics for o in alone]
+
+
+def test_another_parent_is_another_child(tmp_path, monkeypatch):
+    """The parent's folder is in the child's hash: what decides the teacher decides the pupil."""
+    before = pupil(tmp_path)[0].directory.name
+    monkeypatch.setattr(job_module, "RUN_FORMAT", -1)
+    assert pupil(tmp_path)[0].directory.name != before
+
+
+def test_a_parent_that_failed_is_said(tmp_path, monkeypatch):
+    experiment = find_paper("toy").experiments["pupil"]
+    monkeypatch.setitem(experiment.after, "teacher", "line:diverges")
+    with pytest.raises(RunError, match="stands on toy/line:diverges seed 0, which failed: loss"):
+        execute(pupil(tmp_path)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["child", "parent", "worker"])
+def test_killed_child_parent_or_worker_give_the_same_result(tmp_path, victim):
+    """SIGKILL of the child's run, of its parent's, or of the worker between the two."""
+    (whole,) = [execute(job) for job in pupil(tmp_path / "whole")]
+    if victim == "child":
+        (outcome,) = run_local(pupil(tmp_path / "killed", die_at=7), workers=1)
+    else:
+        command = [
+            sys.executable, "-m", "quire", "run", "toy/pupil:method", "--sleep", "0.05", "--runs",
+            str(tmp_path / "killed"), "--checkpoint-seconds", "0.01",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        wanted = "line/*/*/*/checkpoint" if victim == "parent" else "line/*/*/*/result.json"
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "killed" / "toy").glob(wanted)):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        (outcome,) = [execute(job) for job in pupil(tmp_path / "killed", sleep=0.05)]
+    assert outcome.status == "done"
+    assert outcome.metrics == whole.metrics
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_parents_and_children_on_a_ray_cluster(tmp_path, cluster):
+    outcomes = run_ray(pupil(tmp_path / "ray", 2))
+    alone = [execute(job) for job in pupil(tmp_path / "alone", 2)]
+    assert [o.metrics for o in outcomes] == [o.metrics for o in alone]
+
+
+def test_what_measures_time_runs_alone_and_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "_measures_time", lambda job: job.arm == "baseline")
+    mixed = [*jobs(tmp_path, 2, arm="baseline"), *jobs(tmp_path, 2)]
+    queue = launch._Queue(mixed)
+    first, second = queue.take({}, []), queue.take({}, [])
+    assert {queue.jobs[first].arm, queue.jobs[second].arm} == {"method"}
+    assert queue.take({}, [first]) is None
+    timed = queue.take({}, [])
+    assert queue.jobs[timed].arm == "baseline"
+    assert queue.take({}, [timed]) is None

@@ -22,8 +22,9 @@ def checkout(tmp_path):
 def fill(checkout):
     """What an author does, in a hurry."""
     folder = checkout / "src" / "quire" / "papers" / "demo"
-    for path in [*folder.iterdir(), checkout / "benchmarks" / "demo.py"]:
-        text = path.read_text().replace("<fill: a-short-name>", "method-wins")
+    files = [path for path in folder.rglob("*") if path.suffix in {".py", ".md", ".toml"}]
+    for path in [*files, checkout / "benchmarks" / "demo.py"]:
+        text = path.read_text()
         text = re.sub(r"<fill: what `quire show[^>]*>", "BIBTEX", text)
         path.write_text(re.sub(r"<fill: ([^>]*)>", r"\1", text))
     card = folder / "README.md"
@@ -45,10 +46,15 @@ def run(checkout, *words):
     )
 
 
-def test_the_skeleton_runs_as_it_is_and_names_what_is_left(checkout, root):
+def test_the_skeleton_runs_as_it_is_and_names_what_is_left(checkout, root, tmp_path):
     files = write_skeleton("demo", checkout)
     assert all(path.is_file() for path in files)
     assert all("{{" not in path.read_text() for path in files)
+    for words in (["show", "demo"], ["list"], ["run", "demo/line:method", "--preset", "smoke"]):
+        runs = [] if words[0] != "run" else ["--runs", str(tmp_path / "runs")]
+        found = run(checkout, "-m", "quire", *words, *runs)
+        assert found.returncode == 0, found.stderr
+        assert "demo" in found.stdout
     contract = ["-m", "pytest", "-q", str(root / "tests" / "contract" / "test_papers.py"), "-k",
                 "demo and fill", "-p", "no:cacheprovider"]  # fmt: skip
     found = run(checkout, *contract)
@@ -59,6 +65,9 @@ def test_the_skeleton_runs_as_it_is_and_names_what_is_left(checkout, root):
 @pytest.mark.slow
 def test_filled_in_it_passes_the_contract_and_verifies(checkout, root, tmp_path):
     write_skeleton("demo", checkout)
+    second = run(checkout, "-m", "quire", "new", "demo/curve_two")  # a pair of files, nothing else
+    assert second.returncode == 0, second.stderr
+    assert len(second.stdout.splitlines()) == 2
     fill(checkout)
     tests = root / "tests"
     found = run(
@@ -73,9 +82,20 @@ def test_filled_in_it_passes_the_contract_and_verifies(checkout, root, tmp_path)
     runs = str(tmp_path / "runs")
     verified = run(checkout, "-m", "quire", "verify", "demo", "--runs", runs, "--workers", "1")
     assert verified.returncode == 0, verified.stderr
-    assert re.search(r"holds\s+method-wins", verified.stdout)
+    assert "method-beats-baseline" in verified.stdout
+    assert "holds at laptop" in verified.stdout
     raced = run(checkout, "-m", "quire", "bench", "demo", "--folder", str(checkout / "benchmarks"))
     assert raced.returncode == 0, raced.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["class", "Demo", "2d", "a-b", "", "a b", "resnet", "resnet/import"]
+)
+def test_a_bad_name_is_one_line(checkout, name):
+    with pytest.raises(UserError) as caught:
+        write_skeleton(name, checkout)
+    assert "\n" not in str(caught.value)
+    assert not list((checkout / "src" / "quire" / "papers").iterdir())
 
 
 def test_nothing_is_overwritten(checkout):

@@ -183,3 +183,21 @@ def test_compiles_whole(name: str) -> None:
     x = torch.randn(2, 7, 12)
     expected = attention(x, mask=MASKS[name])
     torch.testing.assert_close(compiled(x, mask=MASKS[name]), expected)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 2, dtype=torch.bool), "causal", 3])
+def test_what_is_no_mask_is_one_clear_line(mask):
+    x = torch.randn(1, 2, 4)
+    q = torch.randn(1, 1, 2, 4)
+    for call in (
+        lambda: MultiHeadAttention(4, 1)(x, mask=mask),
+        lambda: softmax_attention(q, q, q, mask),
+        lambda: naive_softmax_attention(q, q, q, mask),
+    ):
+        with pytest.raises(TypeError, match=r"mask must be a quire\.nn\.Mask"):
+            call()
+
+
+def test_what_is_no_kernel_is_one_clear_line():
+    with pytest.raises(TypeError, match=r"kernel must be a function of .* got 'linear'"):
+        MultiHeadAttention(4, 1, kernel="linear")

@@ -1,15 +1,22 @@
-"""What carries experiments out: papers, configs, runs, launchers, verdicts, evidence."""
+"""What carries experiments out: papers, configs, runs, launchers, verdicts, evidence.
+
+To read it: `papers` and `claims` (what is said), `config` and `job` (what is asked for), `run` and
+`execute` (one run), `launch` (many), `verify` and `evidence` (what came of them), `digest` and
+`freshness` (whether it still holds). What a loop calls stands in `training` and `measure`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quire.lab.config import Config as Config
-    from quire.lab.execute import try_run as try_run
+    from quire.lab.config import Group as Group
     from quire.lab.run import Metrics as Metrics
     from quire.lab.run import Run as Run
+    from quire.lab.testing import try_run as try_run
 
-_PLACES = {"Config": "config", "Metrics": "run", "Run": "run", "try_run": "execute"}
-__all__ = ["Config", "Metrics", "Run", "try_run"]
+_PLACES = {"Config": "config", "Group": "config", "Metrics": "run", "Run": "run",
+           "try_run": "testing"}  # fmt: skip
+__all__ = ["Config", "Group", "Metrics", "Run", "try_run"]
 
 
 def __getattr__(name: str) -> Any:

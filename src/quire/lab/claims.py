@@ -6,6 +6,7 @@ Imports neither torch nor scipy before a verdict is asked for.
 import ast
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -16,8 +17,12 @@ Results = Mapping[str, Mapping[int, Mapping[str, float]]]
 """Metrics of finished runs: arm, then seed, then metric."""
 
 FUNCTIONS: dict[str, Callable[..., float]] = {
-    "abs": abs, "min": min, "max": max, "sqrt": math.sqrt, "log": math.log, "exp": math.exp,
+    "abs": abs, "sqrt": math.sqrt, "log": math.log, "exp": math.exp,
+    "min": lambda *values: min(values), "max": lambda *values: max(values),
 }  # fmt: skip
+_EVERY = re.compile(r"\*\.(?=[a-z])")
+"""``*.metric``: the metric of every arm that runs."""
+_LARGEST_POWER = 64
 _OPERATORS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=="}
 _ARITHMETIC = (
     ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd,
@@ -27,8 +32,13 @@ _ARITHMETIC = (
 
 @dataclass(frozen=True)
 class Check:
-    """A comparison such as ``plain56.train_error > plain20.train_error + 1``."""
+    """A comparison such as ``plain56.train_error > plain20.train_error + 1``.
 
+    ``max(*.leak)`` and ``min(*.leak)`` are over every arm that runs; such a check names the arms
+    once `over` has told it which they are.
+    """
+
+    text: str
     left: str
     operator: str
     right: str
@@ -39,8 +49,8 @@ class Check:
     def parse(cls, text: str) -> "Check":
         """Read a check. Raises `ValueError` with one line on anything but one comparison."""
         try:
-            tree = ast.parse(text, mode="eval").body
-        except SyntaxError:
+            tree = ast.parse(_EVERY.sub("_every.", text), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise ValueError(f"check '{text}' is not an expression") from None
         if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
             raise ValueError(f"check '{text}' must be one comparison with < <= > >= or ==")
@@ -50,7 +60,17 @@ class Check:
         names = frozenset(_names(tree.left, text) | _names(tree.comparators[0], text))
         if not names:
             raise ValueError(f"check '{text}' names no arm.metric")
-        return cls(ast.unparse(tree.left), operator, ast.unparse(tree.comparators[0]), names)
+        sides = ast.unparse(tree.left), ast.unparse(tree.comparators[0])
+        return cls(text, sides[0], operator, sides[1], names)
+
+    def over(self, arms: Sequence[str]) -> "Check":
+        """The check with ``*.metric`` written out for the arms that run."""
+        if not _EVERY.search(self.text):
+            return self
+        named = re.sub(
+            r"\*\.([a-z]\w*)", lambda m: ", ".join(f"{arm}.{m[1]}" for arm in arms), self.text
+        )
+        return Check.parse(named)
 
     @property
     def arms(self) -> frozenset[str]:
@@ -84,7 +104,22 @@ def _evaluator(names: dict[str, SimpleNamespace]) -> Any:
 
 def _names(tree: ast.expr, text: str) -> set[tuple[str, str]]:
     names = set()
+    grouped = {
+        id(argument)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("min", "max")
+        for argument in node.args
+    }
     for node in ast.walk(tree):
+        is_every = isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "_every"
+        if is_every and id(node) not in grouped:
+            raise ValueError(f"check '{text}': *.metric stands in max() or min() only")
+        if (
+            isinstance(node, ast.BinOp)
+            and isinstance(node.op, ast.Pow)
+            and not _is_small(node.right)
+        ):
+            raise ValueError(f"check '{text}': an exponent is a number up to {_LARGEST_POWER}")
         if not isinstance(node, _ARITHMETIC):
             raise ValueError(f"check '{text}' may hold arithmetic only, not '{ast.unparse(node)}'")
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -103,6 +138,14 @@ def _names(tree: ast.expr, text: str) -> set[tuple[str, str]]:
     if stray:
         raise ValueError(f"check '{text}': '{min(stray)}' is not an arm.metric name")
     return names
+
+
+def _is_small(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp):
+        node = node.operand
+    return isinstance(node, ast.Constant) and (
+        isinstance(node.value, int | float) and abs(node.value) <= _LARGEST_POWER
+    )
 
 
 @dataclass(frozen=True)
@@ -138,7 +181,7 @@ def decide(check: Check, kind: str, results: Results) -> Decision:
         sides = [check.sides({arm: results[arm][seed] for arm in check.arms}) for seed in seeds]
     except KeyError as error:
         return Decision("not run", reason=f"a run reports no {error.args[0]}")
-    except (ArithmeticError, ValueError) as error:
+    except (ArithmeticError, ValueError, TypeError) as error:
         return Decision("undecided", seeds=len(seeds), reason=f"arithmetic: {error}")
     left = sum(a for a, _ in sides) / len(sides)
     right = sum(b for _, b in sides) / len(sides)

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,21 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f"device '{name}' cannot be used here: try auto, cpu or cuda") from None
     return device
+
+
+def pick_threads(chosen: int | None, device: torch.device) -> int:
+    """Torch threads of a run: `chosen`, else one on a CPU and torch's own choice elsewhere.
+
+    Sums depend on their number. Raises `UserError` for fewer than one.
+    """
+    if chosen is not None and chosen < 1:
+        raise UserError(f"--threads takes a positive number, got {chosen}")
+    if chosen is None:
+        return 1 if device.type == "cpu" else torch.get_num_threads()
+    return chosen
 
 
 def pick_precision(name: str, device: torch.device) -> str:
@@ -96,6 +110,32 @@ def environment(device: torch.device, threads: int) -> dict[str, Any]:
         "processor": torch.cuda.get_device_name(device) if is_cuda else cpu_name(),
         "threads": threads,
     }
+
+
+class OtherWork:
+    """How busy the machine is with anything but this process, from now on."""
+
+    def __init__(self) -> None:
+        self._began = _busy_seconds(), time.process_time(), time.monotonic()
+
+    def cores(self) -> float | None:
+        """Cores that other work kept busy since then, on average; None where the system does not
+        tell, or within the first second."""
+        busy, own, wall = self._began
+        now, spent = _busy_seconds(), time.monotonic() - wall
+        if now is None or busy is None or spent < 1:
+            return None
+        return round(max(0.0, now - busy - (time.process_time() - own)) / spent, 2)
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that all cores together have worked since the machine was started."""
+    try:
+        row = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return None
+    user, nice, system, _, _, interrupts, soft, *_ = (int(value) for value in row[1:])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def reset_peak_memory(device: torch.device) -> None:

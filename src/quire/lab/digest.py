@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quire.lab.papers import module_of, paper_folders
+from quire.lab.papers import find_experiment, find_paper, module_of, paper_folders
 
 Place = tuple[str, str]  # module, name; the name "" is the module as a whole
 
@@ -28,7 +28,6 @@ LEFT_OUT = (
     "quire.cli",
     "quire.data.catalogue",
     "quire.data.store",
-    "quire.data.unpack",
 )
 INCLUDED = ("quire.lab.training", "quire.lab.measure")
 """Modules of the lab whose functions compute inside an experiment's loop."""
@@ -39,7 +38,8 @@ COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 def code_digest(paper: str, experiment: str) -> str:
     """Twelve hexadecimal digits that change when code behind the experiment changes."""
-    return digest_of(f"{module_of(paper)}.experiments", experiment)
+    name = find_experiment(find_paper(paper), experiment).code
+    return digest_of(f"{module_of(paper)}.experiments.{name}", name)
 
 
 @functools.cache
@@ -161,18 +161,19 @@ class _Writer:
         self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, *, top: bool
     ) -> None:
         is_lambda = isinstance(node, ast.Lambda)
-        given = node.args
-        name = "" if top or is_lambda else self._name(node.name)
-        inner = _Scope()
+        given, inner, name = node.args, _Scope(), ""
         for arg in _arguments(given):
             # A parameter's name is part of how it is called; a lambda's is not.
-            inner.names[arg.arg] = (
-                f"${len(self.scopes)}.{len(inner.names)}" if is_lambda else arg.arg
-            )
-        body = [node.body] if is_lambda else node.body
-        self._bind(inner, body)
-        if not is_lambda:
+            place = f"${len(self.scopes)}.{len(inner.names)}"
+            inner.names[arg.arg] = place if is_lambda else arg.arg
+        body: list[ast.AST] = []
+        if isinstance(node, ast.Lambda):
+            body.append(node.body)
+        else:
+            body += node.body
+            name = "" if top else self._name(node.name)
             self._write(node.decorator_list)
+        self._bind(inner, body)
         self.parts.append(f"({type(node).__name__} {name} ")
         for arg in _arguments(given):
             self.parts.append(f"{inner.names[arg.arg]}:")
@@ -182,7 +183,7 @@ class _Writer:
         self.parts.append(f"{counts}{given.vararg is not None}{given.kwarg is not None}")
         self._write(given.defaults)
         self._write([item for item in given.kw_defaults if item is not None])
-        if not is_lambda and node.returns is not None:
+        if not isinstance(node, ast.Lambda) and node.returns is not None:
             self._annotation(node.returns)
         self.scopes.append(inner)
         self._write(body)

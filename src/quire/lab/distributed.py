@@ -36,6 +36,11 @@ def rank() -> int:
     return dist.get_rank() if is_on() else 0
 
 
+def world_size() -> int:
+    """How many processes share this run."""
+    return dist.get_world_size() if is_on() else 1
+
+
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[torch.device]:
     """Join the processes that torchrun started; gives this process's device."""

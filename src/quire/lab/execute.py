@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import shutil
 import signal
 import threading
 import traceback
@@ -20,11 +21,17 @@ import torch
 from quire.data import DataMissing
 from quire.lab import distributed
 from quire.lab.checkpoint import random_state, set_random_state
-from quire.lab.device import environment, peak_memory_mb, pick_device, reset_peak_memory
+from quire.lab.device import (
+    OtherWork,
+    environment,
+    peak_memory_mb,
+    pick_device,
+    pick_threads,
+    reset_peak_memory,
+)
 from quire.lab.errors import Diverged, Interrupted, MissingError, RunError, UserError
 from quire.lab.files import write_atomically
-from quire.lab.job import Job, Options, check_preset, load_experiment
-from quire.lab.papers import find_experiment, find_paper
+from quire.lab.job import Job
 from quire.lab.progress import Progress
 from quire.lab.run import Metrics, Run
 
@@ -41,17 +48,21 @@ class Outcome:
 
 
 def execute(job: Job, progress: Progress | None = None) -> Outcome:
-    """Run a job, or take its finished result.
+    """Run a job, or take its finished result; the runs that it stands on come first.
 
     Raises `UserError` for a mistake in the job, `MissingError` for missing data or extras,
     `Interrupted` after Ctrl-C or SIGTERM (the state is saved), and whatever the experiment raises,
     save that its `ValueError` becomes a `UserError` with the traceback in ``log.txt``.
     A run whose loss is not finite ends as `failed`; that is remembered like a result.
     """
-    config = job.config()
-    directory = job.directory
+    work = job.resolved
+    directory = work.directory
     if not job.options.fresh and (found := finished(job, directory)):
         return found
+    for parent in work.parents.values():
+        done = execute(without_fresh(parent), progress)
+        if done.status == "failed":
+            raise RunError(f"{job.label} stands on {parent.label}, which failed: {done.reason}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,45 +71,51 @@ def execute(job: Job, progress: Progress | None = None) -> Outcome:
         if not job.options.fresh and (found := finished(job, directory)):
             return found
         if job.options.fresh and distributed.rank() == 0:
-            _clear(directory)
+            _set_aside(directory)
         distributed.barrier()
-        threads = _threads(job.options, directory)
+        threads = pick_threads(job.options.threads, device)
         with _isolated(job.seed, threads):
-            write_json(directory / "config.json", config.model_dump(mode="json"))
-            record = environment(device, threads) | {"experiment": job.label, "preset": job.preset}
+            write_json(directory / "config.json", work.config.model_dump(mode="json"))
+            record = environment(device, threads) | {
+                "processes": distributed.world_size(), "experiment": job.label,
+                "preset": job.preset,
+            }  # fmt: skip
             write_json(directory / "environment.json", record)
             run = Run(
-                config, directory, seed=job.seed, device=device, data=job.options.data,
-                progress=progress, checkpoint_seconds=job.options.checkpoint_seconds,
-                tensorboard=job.options.tensorboard, stop_after=job.options.stop_after,
+                work.config, directory, seed=job.seed, device=device, data=job.options.data,
+                before={name: parent.directory for name, parent in work.parents.items()},
+                options=job.options, progress=progress,
             )  # fmt: skip
             return _carry_out(job, run, record)
 
 
 def _carry_out(job: Job, run: Run, record: dict[str, Any]) -> Outcome:
-    function, _ = load_experiment(job.paper, job.experiment)
     reset_peak_memory(run.device)
+    others = OtherWork()
     try:
         with _signals(run):
-            metrics = _checked(job, function(run.config, run))
-    except DataMissing as error:
-        raise MissingError(str(error)) from None
-    except ImportError as error:
-        if "pip install" not in str(error):
-            raise
-        raise MissingError(str(error)) from None
-    except ValueError as error:  # a value that only the experiment can judge: one line, no lost run
-        with contextlib.suppress(OSError), (run.directory / "log.txt").open("a") as log:
-            log.write(traceback.format_exc())
-        where = run.directory / "log.txt"
-        raise UserError(f"{_first_line(error)} (traceback in {where})") from error
-    except Interrupted as error:
-        run.note(str(error))
-        raise
+            metrics = _checked(job, job.resolved.function(run.config, run))
     except Diverged as error:
         run.note(str(error))
         write_json(run.directory / "failed.json", {"reason": str(error), "step": run.step})
         return Outcome(job, "failed", run.directory, reason=str(error))
+    except Interrupted as error:
+        run.note(str(error))
+        raise
+    except UserError:
+        raise
+    except DataMissing as error:
+        raise MissingError(str(error)) from None
+    except Exception as error:
+        if isinstance(error, ImportError) and "pip install" in str(error):
+            raise MissingError(str(error)) from None
+        # One line for the user; what a developer needs is not lost.
+        where = run.directory / "log.txt"
+        with contextlib.suppress(OSError), where.open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        # A value that only the experiment can judge is the user's; anything else stopped the run.
+        kind, what = (UserError, "") if isinstance(error, ValueError) else (RunError, _name(error))
+        raise kind(f"{what}{_first_line(error)} (traceback in {where})") from error
     finally:
         run.close()
     if distributed.rank() == 0:
@@ -107,55 +124,49 @@ def _carry_out(job: Job, run: Run, record: dict[str, Any]) -> Outcome:
             "cpu_seconds": round(cost["cpu"], 2),
             "wall_seconds": round(cost["wall"], 2),
             "peak_memory_mb": round(peak_memory_mb(run.device), 1),
+            "busy": others.cores(),
         }
         write_json(run.directory / "environment.json", record | spent)
         finite = {k: v if math.isfinite(v) else None for k, v in metrics.items()}
         result = {"job": _identity(job), "metrics": finite, "series": run.results}
         write_json(run.directory / "result.json", result)
+        shutil.rmtree(run.directory / PREVIOUS, ignore_errors=True)
     distributed.barrier()
     return Outcome(job, "done", run.directory, metrics)
 
 
 def finished(job: Job, directory: Path) -> Outcome | None:
-    """The outcome of a run that has ended in `directory`, or None."""
-    if (path := directory / "result.json").is_file():
-        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-        whole = {k: math.nan if v is None else float(v) for k, v in metrics.items()}
+    """The outcome of a run that has ended in `directory`, or None.
+
+    A file that cannot be read is set aside as ``….damaged`` and the run counts as not ended.
+    """
+    if (result := _ending(directory / "result.json", "metrics")) is not None:
+        whole = {k: math.nan if v is None else float(v) for k, v in result["metrics"].items()}
         return Outcome(job, "cached", directory, whole)
-    if (path := directory / "failed.json").is_file():
-        reason = json.loads(path.read_text(encoding="utf-8"))["reason"]
-        return Outcome(job, "failed", directory, reason=reason)
+    if (failure := _ending(directory / "failed.json", "reason")) is not None:
+        return Outcome(job, "failed", directory, reason=str(failure["reason"]))
     return None
 
 
-def try_run(
-    paper: str,
-    experiment: str,
-    *,
-    arm: str | None = None,
-    preset: str = "smoke",
-    seed: int = 0,
-    directory: Path,
-    overrides: dict[str, Any] | None = None,
-    **options: Any,
-) -> Metrics:
-    """Run one arm (the preset's first by default) under `directory` and return its metrics.
-
-    Other keywords go to `Options`. Raises as `execute` does, and `RunError` where the run failed.
-    """
-    preset = check_preset(preset)
-    arm = arm or find_experiment(find_paper(paper), experiment).arms_at(preset)[0]
-    chosen = Options(runs=directory, **{"threads": 1, "data": data_root(), **options})
-    outcome = execute(Job(paper, experiment, arm, preset, seed, overrides or {}, chosen))
-    if outcome.status == "failed":
-        raise RunError(outcome.reason)
-    return outcome.metrics
+def _ending(path: Path, key: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    with contextlib.suppress(ValueError):  # malformed JSON, or not UTF-8
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and key in content:
+            return content
+    path.replace(path.with_name(f"{path.name}.damaged"))
+    return None
 
 
 def data_root() -> Path | None:
     """The folder that QUIRE_DATA names, absolute so that workers elsewhere find it."""
     named = os.environ.get("QUIRE_DATA")
     return Path(named).expanduser().resolve() if named else None
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: "
 
 
 def _first_line(error: Exception) -> str:
@@ -175,32 +186,33 @@ def _identity(job: Job) -> dict[str, Any]:
 
 
 def _checked(job: Job, metrics: Any) -> Metrics:
-    declared = find_experiment(find_paper(job.paper), job.experiment).metrics
+    declared = job.resolved.experiment.metrics
     if not isinstance(metrics, dict):
-        raise TypeError(f"{job.paper}/{job.experiment} must return a dict of numbers")
+        raise UserError(f"{job.paper}/{job.experiment} must return a dict of numbers, "
+                        f"not {type(metrics).__name__}")  # fmt: skip
     stray = sorted(set(metrics) - set(declared))
     if stray:
-        raise ValueError(f"{job.paper}/{job.experiment} returned '{stray[0]}', which paper.toml "
-                         "does not declare among its metrics")  # fmt: skip
+        raise UserError(f"{job.paper}/{job.experiment} returned '{stray[0]}', which its TOML does "
+                        "not declare among the metrics")  # fmt: skip
     return {key: float(value) for key, value in metrics.items()}
 
 
-def _threads(options: Options, directory: Path) -> int:
-    # Sums depend on the number of threads: a resumed run keeps the one it was started with.
-    if (directory / "checkpoint").is_dir():
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            text = (directory / "environment.json").read_text(encoding="utf-8")
-            return int(json.loads(text)["threads"])
-    return options.threads or torch.get_num_threads()
+PREVIOUS = "previous"
+"""Where the files of a run stand that is run afresh, until the new one has ended."""
 
 
-def _clear(directory: Path) -> None:
-    import shutil
-
+def _set_aside(directory: Path) -> None:
+    aside = directory / PREVIOUS
+    if (directory / "result.json").is_file():
+        shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(exist_ok=True)
     for path in directory.iterdir():
-        if path.name == "lock":
+        if path.name in ("lock", PREVIOUS):
             continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if (aside / path.name).exists():  # left by a fresh run that did not end: that one is kept
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        else:
+            path.replace(aside / path.name)
 
 
 @contextlib.contextmanager

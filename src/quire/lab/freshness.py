@@ -8,14 +8,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from quire.lab.digest import code_digest
 from quire.lab.errors import UserError
 from quire.lab.evidence import RUN_FORMAT, Carried, Evidence
-from quire.lab.papers import Paper, find_paper
+from quire.lab.memo import remembered, source_files
+from quire.lab.papers import Paper, find_paper, paper_folders
 
 State = Literal["fresh", "carried", "stale"]
 STEPS = 20
@@ -58,6 +60,47 @@ def standing(evidence: Evidence, paper: Paper, digest: str) -> Standing:
     return Standing("carried", f"{proof.date}: {proof.proof}")
 
 
+def standings(evidence: Sequence[Evidence]) -> dict[str, Standing]:
+    """How each piece of evidence stands to the code as it is, by its file's name."""
+    papers = {name: find_paper(name) for name in {item.paper for item in evidence}}
+    digests = code_digests([(item.paper, item.experiment) for item in evidence])
+    return {
+        item.file_name: standing(
+            item, papers[item.paper], digests.get((item.paper, item.experiment), "")
+        )
+        for item in evidence
+    }
+
+
+def code_digests(wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Digests of the code behind experiments, those that exist; remembered between commands."""
+    known = {
+        (paper, experiment)
+        for paper, experiment in wanted
+        if experiment in find_paper(paper).experiments
+    }
+
+    def compute() -> dict[str, str]:
+        found = {}
+        for name, folder in paper_folders().items():
+            for path in sorted((folder / "experiments").glob("*.toml")):
+                with suppress(UserError, SyntaxError):
+                    found[f"{name}/{path.stem}"] = code_digest(name, path.stem)
+        return found
+
+    digests = remembered("digests", source_files(), compute)
+    return {key: digests["/".join(key)] for key in known if "/".join(key) in digests}
+
+
+def judged(evidence: Evidence) -> Evidence:
+    """The evidence with its claims decided again from its own metrics, by the checks of today."""
+    from quire.lab.verify import judge
+
+    paper = find_paper(evidence.paper)
+    claims = judge(paper, evidence.experiment, evidence.preset, evidence.runs)
+    return evidence.model_copy(update={"claims": tuple(claims)})
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON gives it back: tuples as lists."""
     return json.loads(json.dumps(value))
@@ -68,7 +111,8 @@ def carry(evidence: Evidence, revision: str, *, data: Path | None, steps: int = 
 
     Every arm of the smoke preset is run to its end and every arm of the evidence's own preset for
     `steps` steps, at both states of the code; metrics, series, logged values and the tensors of
-    the checkpoints must be the same bit for bit.
+    the checkpoints must be the same bit for bit. Settings and checks are then those of today; a
+    check that is written otherwise must decide as before.
 
     Raises `UserError` where the evidence does not belong to the code at `revision`, or where
     something differs.
@@ -89,7 +133,7 @@ def carry(evidence: Evidence, revision: str, *, data: Path | None, steps: int = 
         if old is None or new is None:
             continue  # it took too long at either state: what was compared is said
         for part in sorted((old.keys() | new.keys()) - {"digest", "job"}):
-            if old.get(part) != new.get(part):
+            if old.get(part, "") != new.get(part, ""):
                 raise UserError(f"{where}: {part} is not the same as at {revision}")
         if "error" in old:
             raise UserError(f"{where}: {old['error']}")
@@ -108,7 +152,13 @@ def carry(evidence: Evidence, revision: str, *, data: Path | None, steps: int = 
     carried = evidence.carried
     if digest not in evidence.digests:
         carried += (Carried(code=digest, date=time.strftime("%Y-%m-%d"), proof=proof),)
-    return evidence.model_copy(update={"carried": carried, "settings": settings})
+    moved = judged(evidence.model_copy(update={"carried": carried, "settings": settings}))
+    verdicts = {claim.id: claim.verdict for claim in evidence.claims}
+    for claim in moved.claims:  # a check may be written otherwise; it may not decide otherwise
+        if claim.id in verdicts and claim.verdict != verdicts[claim.id]:
+            raise UserError(f"{evidence.paper}/{claim.id} {claim.verdict} by its new check, and "
+                            f"{verdicts[claim.id]} by the old one: verify again")  # fmt: skip
+    return moved
 
 
 def _trial(evidence: Evidence, arm: str, preset: str, steps: int | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -15,7 +15,9 @@ from typing import Any
 
 from quire.lab.errors import Interrupted, MissingError, UserError
 from quire.lab.execute import Outcome, execute, without_fresh
-from quire.lab.job import Job, check_extras, cores
+from quire.lab.extras import check_extras, install
+from quire.lab.job import Job, cores
+from quire.lab.papers import find_experiment, find_paper
 
 Report = Callable[[Outcome, int, int], None]
 """Called with each outcome as it arrives, how many there are by now, and of how many."""
@@ -23,7 +25,14 @@ Report = Callable[[Outcome, int, int], None]
 Watch = Callable[[Sequence[Job]], None]
 """Called about twice a second with the jobs at work."""
 
-KEPT = ("config.json", "environment.json", "result.json", "failed.json", "metrics.jsonl", "log.txt")
+SENT_BACK = (
+    "config.json",
+    "environment.json",
+    "result.json",
+    "failed.json",
+    "metrics.jsonl",
+    "log.txt",
+)
 
 
 def attempt(job: Job) -> Outcome:
@@ -59,26 +68,25 @@ def run_local(
 ) -> list[Outcome]:
     """Run `jobs` in local processes, as many as there are cores (GPUs) unless told otherwise.
 
-    Outcomes stand in the order of the jobs. A worker that dies costs its own job one retry, which
-    resumes at the job's last checkpoint. After Ctrl-C or SIGTERM every worker saves its state,
-    then `Interrupted` is raised.
+    Outcomes stand in the order of the jobs. A job waits for the runs that it stands on; those of
+    an experiment that measures times run alone, after the others. A worker that dies costs its own
+    job one retry, which resumes at the job's last checkpoint. After Ctrl-C or SIGTERM every worker
+    saves its state, then `Interrupted` is raised.
     """
     if not jobs:
         return []
     gpus = _gpus(jobs)
-    count = max(1, min(workers or gpus or cores(), len(jobs)))
-    threads = max(1, cores() // count)
-    jobs = [_with_threads(job, threads) for job in jobs]
-    waiting = list(enumerate(jobs))[::-1]
+    queue = _Queue(jobs)
+    count = max(1, min(workers or gpus or cores(), len(queue.jobs)))
     outcomes: dict[int, Outcome] = {}
     retried: set[int] = set()
-    with _slots(count, threads) as slots, _stopping() as stopped:
+    with _slots(count, jobs[0].options.threads or 1) as slots, _stopping() as stopped:
         busy: dict[Future[Outcome], tuple[int, int]] = {}
-        while (waiting or busy) and not stopped:
+        while (queue.waiting or busy) and not stopped:
             for slot in set(range(count)) - {slot for slot, _ in busy.values()}:
-                if waiting:
-                    index, job = waiting.pop()
-                    job = _on_gpu(job, slot % gpus if gpus > 1 else None)
+                index = queue.take(outcomes, [index for _, index in busy.values()])
+                if index is not None:
+                    job = _on_gpu(queue.jobs[index], slot % gpus if gpus > 1 else None)
                     busy[slots[slot].submit(attempt, job)] = (slot, index)
             done, _ = wait(busy, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
@@ -89,26 +97,86 @@ def run_local(
                     slots[slot] = _pool()
                     if index not in retried:
                         retried.add(index)
-                        waiting.append((index, without_fresh(jobs[index])))
+                        queue.put_back(index)
                         continue
-                    reason = "its worker process died twice"
-                    outcome = Outcome(jobs[index], "crashed", jobs[index].directory, reason=reason)
+                    job = queue.jobs[index]
+                    outcome = Outcome(job, "crashed", job.directory, reason=WORKER_DIED)
                 outcomes[index] = outcome
                 if report:
-                    report(outcome, len(outcomes), len(jobs))
+                    report(outcome, len(outcomes), len(queue.jobs))
             if watch:
-                watch([jobs[index] for _, index in busy.values()])
+                watch([queue.jobs[index] for _, index in busy.values()])
         if stopped:
             wait(busy, timeout=60)
     if stopped or any(o.status == "interrupted" for o in outcomes.values()):
-        raise Interrupted(f"interrupted after {len(outcomes)} of {len(jobs)} runs; "
+        raise Interrupted(f"interrupted after {len(outcomes)} of {len(queue.jobs)} runs; "
                           "the same command goes on from here")  # fmt: skip
-    return [outcomes[index] for index in sorted(outcomes)]
+    return [outcomes[index] for index in queue.asked]
 
 
-def run_ray(
-    jobs: Sequence[Job], *, report: Report | None = None, threads: int = 1
-) -> list[Outcome]:
+WORKER_DIED = "its worker process died twice"
+
+
+class _Queue:
+    """Jobs that wait: parents before children, measurements of time alone and last."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.jobs, self.parents, self.asked = _ordered(jobs)
+        self.alone = {i for i, job in enumerate(self.jobs) if _measures_time(job)}
+        ordinary = [i for i in range(len(self.jobs)) if i not in self.alone]
+        self.waiting = [*ordinary, *sorted(self.alone)]
+
+    def take(self, outcomes: Mapping[int, Outcome], busy: Sequence[int]) -> int | None:
+        """The next job that may start beside those that are at work, if there is one."""
+        if any(index in self.alone for index in busy):
+            return None
+        for index in self.waiting:
+            if index in self.alone and busy:
+                return None
+            if all(parent in outcomes for parent in self.parents[index]):
+                self.waiting.remove(index)
+                return index
+        return None
+
+    def put_back(self, index: int) -> None:
+        """Let a job go first, to resume where its last checkpoint stands."""
+        self.jobs[index] = without_fresh(self.jobs[index])
+        self.waiting.insert(0, index)
+
+
+def _ordered(jobs: Sequence[Job]) -> tuple[list[Job], list[list[int]], list[int]]:
+    """All runs with those that they stand on, each one's parents, and where `jobs` are in it.
+
+    A job whose names or config are wrong has no parents: its worker says what is wrong.
+    """
+    everything: list[Job] = []
+    parents: list[list[int]] = []
+    places: dict[Path, int] = {}
+
+    def add(job: Job) -> int:
+        try:
+            work = job.resolved
+        except UserError:
+            everything.append(job)
+            parents.append([])
+            return len(everything) - 1
+        if work.directory not in places:
+            needed = [add(parent) for parent in work.parents.values()]
+            places[work.directory] = len(everything)
+            everything.append(job)
+            parents.append(needed)
+        return places[work.directory]
+
+    asked = [add(job) for job in jobs]
+    return everything, parents, asked
+
+
+def _measures_time(job: Job) -> bool:
+    experiment = find_experiment(find_paper(job.paper), job.experiment)
+    return job.preset != "smoke" and bool(experiment.timings)
+
+
+def run_ray(jobs: Sequence[Job], *, report: Report | None = None) -> list[Outcome]:
     """Run `jobs` on a Ray cluster: the one at RAY_ADDRESS, else one started here.
 
     A worker that dies in the middle costs its own job one retry. What the runs left (save their
@@ -119,7 +187,7 @@ def run_ray(
     try:
         import ray
     except ImportError:
-        raise MissingError("ray is not installed; get it with: pip install 'quire[ray]'") from None
+        raise MissingError(f"ray is not installed; get it with: {install('ray')}") from None
     if not jobs:
         return []
     if not ray.is_initialized():
@@ -127,10 +195,15 @@ def run_ray(
         local: dict[str, Any] = {} if address else {"num_cpus": cores(), "include_dashboard": False}
         ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     gpus = 1 if _gpus(jobs) else 0
+    threads = jobs[0].options.threads or 1
     remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=1)(_attempt_and_pack)
-    jobs = [_with_threads(_absolute(job), threads) for job in jobs]
-    index_of = {remote.remote(job): index for index, job in enumerate(jobs)}
-    waiting = list(index_of)
+    everything, parents, asked = _ordered([_absolute(job) for job in jobs])
+    references: list[Any] = []
+    for job, needed in zip(everything, parents, strict=True):
+        # What a run stands on is handed to it as it ends, so no shared disk is needed.
+        references.append(remote.remote(job, *(references[parent] for parent in needed)))
+    index_of = {reference: index for index, reference in enumerate(references)}
+    waiting = list(references)
     outcomes: dict[int, Outcome] = {}
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)
@@ -140,18 +213,23 @@ def run_ray(
             _unpack(outcome.directory, files)
         except ray.exceptions.RayError as error:
             reason = f"its Ray worker died twice ({type(error).__name__})"
-            outcome = Outcome(jobs[index], "crashed", Path(), reason=reason)
+            outcome = Outcome(everything[index], "crashed", Path(), reason=reason)
         outcomes[index] = outcome
         if report:
-            report(outcome, len(outcomes), len(jobs))
-    return [outcomes[index] for index in range(len(jobs))]
+            report(outcome, len(outcomes), len(everything))
+    return [outcomes[index] for index in asked]
 
 
-def _attempt_and_pack(job: Job) -> tuple[Outcome, dict[str, bytes]]:
+def _attempt_and_pack(
+    job: Job, *parents: tuple[Outcome, dict[str, bytes]]
+) -> tuple[Outcome, dict[str, bytes]]:
+    for outcome, files in parents:
+        _unpack(outcome.directory, files)
     outcome = attempt(without_fresh(job) if _was_retried() else job)
     folder = outcome.directory
-    paths = [folder / name for name in KEPT] + sorted(folder.glob("figures/*"))
-    files = {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.is_file()}
+    paths = [folder / name for name in SENT_BACK]
+    paths += [*folder.glob("figures/*"), *folder.glob("kept/*")]
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(paths) if p.is_file()}
     return outcome, files if folder != Path() else {}
 
 
@@ -172,11 +250,6 @@ def _unpack(folder: Path, files: dict[str, bytes]) -> None:
 
 def _absolute(job: Job) -> Job:
     return replace(job, options=replace(job.options, runs=job.options.runs.resolve()))
-
-
-def _with_threads(job: Job, threads: int) -> Job:
-    chosen = job.options.threads or threads
-    return replace(job, options=replace(job.options, threads=chosen))
 
 
 def _gpus(jobs: Sequence[Job]) -> int:

@@ -27,8 +27,8 @@ from quire.lab.papers import find_experiment, find_paper
 def probe(wanted: dict[str, Any], data: Path | None) -> dict[str, Any]:
     """Run one job, whole or for its first `steps` steps, in one thread on the CPU.
 
-    Gives metrics and series (of a run that ended, without those that are timings), the logged
-    values and, for each loop, a hash of all tensors of its checkpoint.
+    Gives metrics and series (of a run that ended, without those that are timings) or why it failed,
+    the logged values and, for each loop, a hash of all tensors of its checkpoint.
     """
     steps = wanted.pop("steps")
     with tempfile.TemporaryDirectory() as folder:
@@ -38,13 +38,17 @@ def probe(wanted: dict[str, Any], data: Path | None) -> dict[str, Any]:
         job = Job(**wanted, overrides={}, options=options)
         found: dict[str, Any] = {"digest": code_digest(job.paper, job.experiment)}
         try:
-            directory = execute(job).directory
-            result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
+            outcome = execute(job)
+            result: dict[str, Any] = {"failed": outcome.reason}
+            directory = outcome.directory
+            if outcome.status == "done":
+                result = json.loads((directory / "result.json").read_text(encoding="utf-8"))
         except Interrupted:
             directory, result = job.directory, {}
         except (UserError, OSError, KeyError) as error:
             return found | {"error": str(error)}
         timings = find_experiment(find_paper(job.paper), job.experiment).timings
+        found["failed"] = result.get("failed", "")
         for part in ("metrics", "series"):
             kept = result.get(part, {})
             found[part] = {key: value for key, value in kept.items() if key not in timings}

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -16,7 +16,8 @@ from quire.lab import distributed
 from quire.lab.checkpoint import Checkpoints, Stateful, random_state, set_random_state
 from quire.lab.config import Config
 from quire.lab.device import pick_precision
-from quire.lab.errors import Diverged, Interrupted, RunError
+from quire.lab.errors import Diverged, Interrupted, RunError, unknown
+from quire.lab.job import Options
 from quire.lab.journal import Journal
 from quire.lab.progress import Progress
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
 Metrics = dict[str, float]
+_CHECKPOINT_SHARE = 20
+"""A checkpoint is due after this many times what the last one cost: 5 % of the time at most."""
 
 
 class Run:
@@ -44,11 +47,11 @@ class Run:
         seed: int,
         device: torch.device,
         data: Path | None = None,
+        before: Mapping[str, Path] | None = None,
+        options: Options | None = None,
         progress: Progress | None = None,
-        checkpoint_seconds: float = 15.0,
-        tensorboard: bool = False,
-        stop_after: int | None = None,
     ) -> None:
+        options = options or Options()
         self.config = config
         self.directory = directory
         self.seed = seed
@@ -59,18 +62,21 @@ class Run:
         self.resumed_at: int | None = None
         self.spent = {"cpu": 0.0, "wall": 0.0}
         self.results: dict[str, dict[str, Any]] = {}
+        self._before = dict(before or {})
         self._progress = progress or Progress()
-        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_seconds = options.checkpoint_seconds
         self._began = (time.process_time(), time.monotonic())
         self._stop_after_step = False
-        self._left = stop_after
+        self._left = options.stop_after
         self._interrupted = ""
         self._loops: set[str] = set()
         self._record = False
+        # On `meta` tensors nothing is computed: only that everything is built and fits together.
+        self._is_trial = device.type == "meta"
         self._logged: dict[str, float] = {}
         self._writes = distributed.rank() == 0
         self._journal = Journal(directory / "metrics.jsonl", writes=self._writes)
-        self._events = _events(directory) if tensorboard and self._writes else None
+        self._events = _events(directory) if options.tensorboard and self._writes else None
 
     # Before the loop
 
@@ -80,7 +86,7 @@ class Run:
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast in the precision that the config asks for."""
-        if pick_precision(self.config.precision, self.device) == "float32":
+        if self._is_trial or pick_precision(self.config.precision, self.device) == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
@@ -89,6 +95,12 @@ class Run:
         text = json.dumps([self.seed, *stream])
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         return torch.Generator().manual_seed(number)
+
+    def before(self, name: str) -> Path:
+        """The folder of the finished run that this one stands on under that name (`after`)."""
+        if name not in self._before:
+            raise unknown("run before this one", name, self._before)
+        return self._before[name]
 
     # The loop
 
@@ -131,7 +143,8 @@ class Run:
         # A trial of a few steps is compared with another one: it logs each of them.
         every = 1 if self._left is not None else max(1, total // 500)
         self.step = begin - 1
-        saved, self._stop_after_step, self.in_loop = time.monotonic(), False, True
+        saved, pause = time.monotonic(), self._checkpoint_seconds
+        self._stop_after_step, self.in_loop = False, True
         try:
             for step in () if done else range(begin, total):
                 self.step = step
@@ -140,11 +153,13 @@ class Run:
                 self._write_record(name, step, total)
                 self._count_down()
                 ended = self._stop_after_step or step == total - 1
-                late = time.monotonic() - saved > self._checkpoint_seconds
+                late = time.monotonic() - saved > pause
                 stop, late = distributed.agree(step, bool(self._interrupted), late)
                 if ended or stop or late:
-                    self._save(store, parts, step + 1, done=ended)
+                    cost = self._save(store, parts, step + 1, done=ended)
                     saved = time.monotonic()
+                    if pause > 0:  # 0 asks for a checkpoint after every step
+                        pause = max(self._checkpoint_seconds, cost * _CHECKPOINT_SHARE)
                 if ended:
                     break
                 if stop:
@@ -164,7 +179,7 @@ class Run:
         Raises `Diverged` where a value is not finite: the run stops there, and its last good
         checkpoint stands. On a CPU every step is looked at, elsewhere those that are recorded.
         """
-        if not (self._record or self.device.type == "cpu"):
+        if self._is_trial or not (self._record or self.device.type == "cpu"):
             return
         for key, value in values.items():
             number = float(value.detach()) if isinstance(value, Tensor) else float(value)
@@ -256,8 +271,10 @@ class Run:
         self.note(f"resumed '{name}' at step {saved['step']}")
         return int(saved["step"]), bool(saved["done"])
 
-    def _save(self, store: Checkpoints, parts: list[Stateful], step: int, *, done: bool) -> None:
-        if self._writes:
+    def _save(self, store: Checkpoints, parts: list[Stateful], step: int, *, done: bool) -> float:
+        """Save the state; gives the seconds that it took."""
+        began = time.monotonic()
+        if self._writes and not self._is_trial:
             self._journal.flush()
             store.save(step, {
                 "state": [part.state_dict() for part in parts],
@@ -266,6 +283,7 @@ class Run:
                 "done": done,
             })  # fmt: skip
         distributed.barrier()
+        return time.monotonic() - began
 
     def _count_down(self) -> None:
         if self._left is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quire.lab.claims import Check, Decision, decide
+from quire.lab.claims import Check, Decision, Results, Verdict, decide
 from quire.lab.digest import code_digest
 from quire.lab.errors import MissingError, UserError
 from quire.lab.evidence import (
@@ -20,8 +20,9 @@ from quire.lab.evidence import (
     machine_name,
 )
 from quire.lab.execute import Outcome
+from quire.lab.extras import check_extras
 from quire.lab.freshness import plain
-from quire.lab.job import Job, Options, Target, check_extras, jobs_for
+from quire.lab.job import Job, Options, Target, jobs_for
 from quire.lab.journal import read_journal
 from quire.lab.papers import Claim, Experiment, Paper, Preset
 
@@ -42,12 +43,18 @@ class Verified:
     """A run stopped with an error: the experiment is broken, not merely not run."""
 
     @property
-    def surprises(self) -> list[Claim]:
-        """Claims that fail although they were expected to hold."""
+    def surprises(self) -> list[tuple[Claim, Verdict]]:
+        """Claims that fail where they were expected to hold, or the other way round."""
         if self.evidence is None:
             return []
-        failed = {claim.id for claim in self.evidence.claims if claim.verdict == "fails"}
-        return [c for c in self.paper.claims if c.id in failed and c.expected == "holds"]
+        verdicts = {record.id: record.verdict for record in self.evidence.claims}
+        preset = self.evidence.preset
+        return [
+            (claim, verdicts[claim.id])
+            for claim in self.paper.experiments[self.experiment].claims
+            if verdicts.get(claim.id) in ("holds", "fails")
+            and verdicts[claim.id] != claim.expected(preset)
+        ]
 
 
 def verify(
@@ -55,7 +62,7 @@ def verify(
     preset: Preset,
     *,
     launch: Launch,
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     options: Options | None = None,
 ) -> list[Verified]:
     """Run what is missing for `target` and decide its claims, an experiment at a time.
@@ -91,7 +98,7 @@ def verify(
         crashed = [o for o in mine if o.status == "crashed"]
         if crashed:
             lacking = f"{crashed[0].job.label}: {crashed[0].reason}"
-        evidence, drawn = None, ()
+        evidence, drawn = None, tuple[RunCurves, ...]()
         if not lacking:
             evidence = collect(target.paper, name, preset, mine, data=options.data)
             drawn = tuple(collect_curves(mine))
@@ -101,12 +108,12 @@ def verify(
 
 def check_data(experiment: Experiment, options: Options) -> None:
     """Raise `MissingError` naming the first dataset of the experiment that is not here."""
-    from quire.data.catalogue import DATASETS
     from quire.data.store import status
 
     for name in experiment.data:
-        if name in DATASETS and not status(name, options.data).present:
-            raise MissingError(f"dataset {name} is not here; get it with: quire data get {name}")
+        found = status(name, options.data)
+        if not found.present:
+            raise MissingError(found.detail)
 
 
 def collect(
@@ -146,32 +153,41 @@ def judge(
         if run.status == "done":
             whole = {k: math.nan if v is None else v for k, v in run.metrics.items()}
             results.setdefault(run.arm, {})[run.seed] = whole
+    entry = paper.experiments[experiment]
     return [
-        _claim_record(claim, _decision(claim, preset, results, runs))
-        for claim in paper.claims
-        if claim.experiment == experiment
+        _claim_record(claim, _decision(entry, claim, preset, results, runs))
+        for claim in entry.claims
     ]
 
 
 def _copies(experiment: Experiment, root: Path | None) -> str:
     """Which copy of each dataset was read: a lossy one must be known as such."""
-    from quire.data.catalogue import DATASETS
-    from quire.data.store import status
+    from quire.data.store import version
 
-    rows = [status(name, root) for name in experiment.data if name in DATASETS]
-    return "; ".join(f"{row.name}: {row.detail}" for row in rows)
+    return "; ".join(f"{name}: {version(name, root)}" for name in experiment.data)
 
 
-def _decision(claim: Claim, preset: Preset, results: Any, runs: Sequence[RunRecord]) -> Decision:
+def _decision(
+    entry: Experiment, claim: Claim, preset: Preset, results: Results, runs: Sequence[RunRecord]
+) -> Decision:
     if preset not in claim.at:
         return Decision("not run", reason=f"decided at {', '.join(claim.at)}")
-    check = Check.parse(claim.check)
+    check = Check.parse(claim.check).over(entry.arms_at(preset))
     decision = decide(check, claim.kind, results)
-    stopped = [run for run in runs if run.status == "failed" and run.arm in check.arms]
-    if stopped:
+    mine = [run for run in runs if run.arm in check.arms]
+    if stopped := [run for run in mine if run.status == "failed"]:
         reason = "; ".join(f"{run.arm} seed {run.seed}: {run.reason}" for run in stopped[:3])
         return replace(decision, reason=f"{len(stopped)} runs stopped ({reason})")
+    timed = {metric for _, metric in check.names} & set(entry.timings)
+    busiest = max((run.busy or 0.0 for run in mine), default=0.0)
+    if claim.kind != "identity" and timed and busiest > QUIET and decision.verdict != "not run":
+        reason = f"timed while other work kept {busiest:.1f} cores busy"
+        return replace(decision, verdict="undecided", reason=reason)
     return decision
+
+
+QUIET = 0.25
+"""Cores that other work may keep busy while something is timed."""
 
 
 def _claim_record(claim: Claim, decision: Decision) -> ClaimRecord:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from quire.nn.decoding import State, memory_of, padding
-from quire.nn.masks import Causal, Mask, Padding
+from quire.nn.masks import Causal, Mask, Padding, check_mask
 
 AttentionKernel = Callable[[Tensor, Tensor, Tensor, Mask | None], Tensor]
 """(q (B, H, Tq, K), k (B, H, Tk, K), v (B, H, Tk, V), mask) -> (B, H, Tq, V)."""
@@ -19,10 +19,18 @@ AttentionKernel = Callable[[Tensor, Tensor, Tensor, Mask | None], Tensor]
 def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
     """softmax(q k^T / sqrt(K)) v by torch's fused kernels ("Attention is all you need", eq. 1).
 
-    q: (B, H, Tq, K), k: (B, H, Tk, K), v: (B, H, Tk, V); gives (B, H, Tq, V). A query that may
-    attend nowhere gives zeros.
+    Gives (B, H, Tq, V). A query that may attend nowhere gives zeros.
+
+    Args:
+        q: Queries (B, H, Tq, K).
+        k: Keys (B, H, Tk, K).
+        v: Values (B, H, Tk, V).
+        mask: Which queries may attend to which keys; None allows every pair.
     """
+    check_mask(mask)
     if mask is None or isinstance(mask, Causal):
+        # Without a (Tq, Tk) tensor torch takes its fastest kernels. Its causal rule counts from the
+        # first key, as `Causal` does, also where Tq and Tk differ.
         return scaled_dot_product_attention(q, k, v, is_causal=mask is not None)
     allowed = mask.dense(q.shape[-2], k.shape[-2], q.shape[0], q.shape[1], q.device)
     # Kernels differ in what a row of nothing gives: let it attend everywhere, then drop it.
@@ -32,11 +40,21 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None)
 
 
 def naive_softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-    """The slow twin of `softmax_attention`: the formula, with every weight in memory."""
+    """The slow twin of `softmax_attention`: the formula, with every weight in memory.
+
+    Args:
+        q: Queries (B, H, Tq, K).
+        k: Keys (B, H, Tk, K).
+        v: Values (B, H, Tk, V).
+        mask: Which queries may attend to which keys; None allows every pair.
+    """
+    check_mask(mask)
     scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
     if mask is None:
         return scores.softmax(-1) @ v
     allowed = mask.dense(q.shape[-2], k.shape[-2], q.shape[0], q.shape[1], q.device)
+    # Not -inf: a row of -inf alone has a softmax of NaN. This way it is even, and the product with
+    # `allowed` makes it zeros; in any other row the hidden weights are zeros already.
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     return (scores.softmax(-1) * allowed) @ v
 
@@ -44,15 +62,21 @@ def naive_softmax_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None =
 class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each on its own projection of the input.
 
-    dim: width D, of x and of the context. heads: H. kernel: how the heads attend. positions: called
-    with (q, k), in decoding (q, k, start), returns both with positions mixed in, e.g.
-    `Rotary(head_dim)`. bias: whether the four projections have one. head_dim: K, by default D / H.
-    dropout: probability for each element of the output.
-
     `extend` is causal self-attention whose input comes in pieces, `remember` and `recall` attention
     to a context that is read once.
 
-    Raises ValueError if head_dim is not given and dim is not a multiple of heads.
+    Args:
+        dim: Width D, of x and of the context.
+        heads: H.
+        kernel: How the heads attend.
+        positions: Called with (q, k), in decoding (q, k, start); returns both with positions mixed
+            in, e.g. `Rotary(head_dim)`.
+        bias: Whether the four projections have one.
+        head_dim: K, by default D / H.
+        dropout: Probability for each element of the output.
+
+    Raises ValueError if head_dim is not given and dim is not a multiple of heads, TypeError for a
+    kernel that cannot be called or a mask that is none.
 
     Example:
         >>> import torch
@@ -78,10 +102,16 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(
                 f"dim must be a multiple of heads unless head_dim is given, got {dim} and {heads}"
             )
-        inner = heads * (head_dim or dim // heads)
+        if not callable(kernel):
+            raise TypeError(
+                "kernel must be a function of (q, k, v, mask), such as softmax_attention of "
+                f"quire.nn; got {kernel!r}"
+            )
+        inner = heads * (head_dim or dim // heads)  # H * K, not D where head_dim is given
         self.heads = heads
         self.kernel = kernel
         self.positions = positions
+        # Three maps and not one of width 3 * H * K: keys and values may come from a context.
         self.query = nn.Linear(dim, inner, bias=bias)
         self.key = nn.Linear(dim, inner, bias=bias)
         self.value = nn.Linear(dim, inner, bias=bias)
@@ -90,10 +120,13 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Mask | None = None) -> Tensor:
         """x (B, Tq, D) attends to context (B, Tk, D), by default to itself; gives (B, Tq, D)."""
+        check_mask(mask)
         context = x if context is None else context
         q_BHTK = self._split(self.query(x))
         k_BHTK = self._split(self.key(context))
         v_BHTK = self._split(self.value(context))
+        # After the split, since angles belong to the columns of one head. Values get no position:
+        # it decides where to attend, not what is read there.
         if self.positions is not None:
             q_BHTK, k_BHTK = self.positions(q_BHTK, k_BHTK)
         return self._join(self.kernel(q_BHTK, k_BHTK, v_BHTK, mask))
@@ -106,20 +139,28 @@ class MultiHeadAttention(nn.Module):
         start: int | Tensor = 0,
         mask: Padding | None = None,
     ) -> tuple[Tensor, State]:
-        """Causal self-attention of x (B, T, D) after the tokens of `state`: (B, T, D), new state.
+        """Causal self-attention of x after the tokens of `state`: (B, T, D) and the new state.
 
-        state: None for a prompt of any length, which `mask` may pad; then what the last call gave,
-        with one token a call. start: position of the first token of x, a number or (B,).
+        Args:
+            x: A prompt (B, T, D) of any length, then one token (B, 1, D) a call.
+            state: None for the prompt, then what the last call gave.
+            start: Position of the first token of x, a number or (B,).
+            mask: Which tokens of x count.
+
+        Raises ValueError for more than one token after the prompt.
         """
         q, k, v = (self._split(part(x)) for part in (self.query, self.key, self.value))
         if self.positions is not None:
             q, k = self.positions(q, k, start)
         memory = memory_of(self.kernel)
         if state is None:
+            # All queries of a prompt at once, in the same kernel as in training.
             allowed = Causal() if mask is None else Causal() & mask
             return self._join(self.kernel(q, k, v, allowed)), memory.write(None, k, v, mask)
         if x.shape[1] != 1:
             raise ValueError(f"after the prompt comes one token a call, got {x.shape[1]}")
+        # Written before it is read, since a token attends to itself as well. Everything written is
+        # the past of this one query: no causal mask is needed.
         state = memory.write(state, k, v, mask)
         return self._join(memory.read(state, q)), state
 
@@ -127,6 +168,7 @@ class MultiHeadAttention(nn.Module):
         """The state of a context (B, Tk, D), of which `mask` may hide padding, for `recall`."""
         k, v = self._split(self.key(context)), self._split(self.value(context))
         if self.positions is not None:
+            # Positions come in pairs (q, k); there is no query yet, so the keys stand in for it.
             k = self.positions(k, k)[1]
         return memory_of(self.kernel).write(None, k, v, padding(mask))
 
@@ -134,10 +176,12 @@ class MultiHeadAttention(nn.Module):
         """One token x (B, 1, D) at position `start` attends to a remembered context: (B, 1, D)."""
         q = self._split(self.query(x))
         if self.positions is not None:
+            # `remember` has turned the keys; turned again they would be at twice their position.
             q = self.positions(q, q, start)[0]
         return self._join(memory_of(self.kernel).read(state, q))
 
     def _join(self, attended_BHTK: Tensor) -> Tensor:
+        # (B, H, T, K) -> (B, T, H * K): the heads of one token side by side, as `_split` took them.
         return self.dropout(self.output(attended_BHTK.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:

@@ -21,10 +21,15 @@ class Memory(Protocol):
     """The part of a kernel that decodes."""
 
     def write(self, state: State | None, k: Tensor, v: Tensor, mask: Padding | None) -> State:
-        """The state after keys k (B, H, T, K) and values v (B, H, T, V).
+        """The state after some more keys and values.
 
-        state: None for the first ones. mask: which of these keys count. The old state is not used
-        again and may be written over, unless gradients are recorded.
+        The old state is not used again and may be written over, unless gradients are recorded.
+
+        Args:
+            state: What the last call gave, None for the first keys.
+            k: Keys (B, H, T, K).
+            v: Values (B, H, T, V).
+            mask: Which of these keys count; None counts all.
         """
         ...
 
@@ -36,7 +41,11 @@ class Memory(Protocol):
 class Cache(NamedTuple):
     """Keys (B, H, C, K) and values (B, H, C, V), of which the first `length` of C are in use.
 
-    counts: (B, C) bool, which keys count, or None where all do.
+    Args:
+        keys: (B, H, C, K), all heads' keys; what is not in use holds zeros.
+        values: (B, H, C, V).
+        length: How many are in use.
+        counts: (B, C) bool, which keys count, or None where all do.
     """
 
     keys: Tensor
@@ -60,14 +69,19 @@ class KeyValueCache:
         """As in `Memory`."""
         counts = None
         if mask is not None:
+            # One query and one head stand for all, since padding looks at the key alone:
+            # (B, 1, 1, T) -> (B, T).
             counts = mask.dense(1, k.shape[-2], len(k), device=k.device)[:, 0, 0]
         if state is None:
             return Cache(k, v, k.shape[-2], counts)
         length, needed = state.length, state.length + k.shape[-2]
+        # Once one key does not count, every key needs an entry, before and after; those that came
+        # without a mask count.
         if counts is None and state.counts is not None:
             counts = state.counts.new_ones(len(k), k.shape[-2])
         before = state.counts
         if counts is not None and before is None:
+            # As long as the room and not as `length`, so that all three grow at the same call.
             before = counts.new_ones(len(k), state.keys.shape[-2])
         return Cache(
             _put(state.keys, k, length, needed, -2),
@@ -78,6 +92,7 @@ class KeyValueCache:
 
     def read(self, state: Cache, q: Tensor) -> Tensor:
         """As in `Memory`."""
+        # Views without the free room: its zeros would get weight in a softmax.
         keys, values = (t[..., : state.length, :] for t in (state.keys, state.values))
         mask = None if state.counts is None else Padding(state.counts[:, : state.length])
         attended: Tensor = self.kernel(q, keys, values, mask)
@@ -88,9 +103,11 @@ def _put(room: Tensor, new: Tensor, begin: int, end: int, dim: int) -> Tensor:
     """`new` written at begin..end of dimension `dim`, in place where there is room and no graph."""
     recorded = torch.is_grad_enabled() and (room.requires_grad or new.requires_grad)
     if recorded:
+        # The backward pass reads the keys as they were at each step: they may not be written over.
         return torch.cat((room.narrow(dim, 0, begin), new), dim)
     if end > room.shape[dim]:
         shape = list(room.shape)
+        # Twice what is in use: n tokens then cost about n copies in all, not n^2 / 2.
         shape[dim] = max(end, 2 * begin)
         wider = room.new_zeros(shape)
         wider.narrow(dim, 0, begin).copy_(room.narrow(dim, 0, begin))
@@ -110,9 +127,11 @@ def select(state: Any, rows: Tensor) -> Any:
     rows: (B',) int64.
     """
     if isinstance(state, Tensor):
+        # A tensor without dimensions, such as a count, is shared by all rows.
         return state[rows] if state.ndim else state
     if isinstance(state, tuple):
         parts = [select(part, rows) for part in state]
+        # A NamedTuple takes its fields one by one, a tuple takes one iterable.
         return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
     return state
 

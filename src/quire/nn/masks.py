@@ -23,6 +23,12 @@ class Mask(ABC):
         """True where the query may attend to the key: bool, the arguments' broadcast shape.
 
         The arguments are integer tensors of indices that broadcast with one another.
+
+        Args:
+            batch: Row of the batch, 0..B-1.
+            head: Head, 0..H-1.
+            query: Position of the query, 0..Tq-1.
+            key: Position of the key, 0..Tk-1.
         """
 
     def dense(
@@ -35,14 +41,22 @@ class Mask(ABC):
     ) -> Tensor:
         """All pairs: bool (B or 1, H or 1, Tq, Tk), 1 where the rule does not look at that index.
 
-        device: where the mask's own tensors are; None means the CPU.
+        Args:
+            queries: Tq.
+            keys: Tk.
+            batch: B.
+            heads: H.
+            device: Where the mask's own tensors are; None means the CPU.
         """
+        # Each index has a dimension of its own, so that the rule itself broadcasts them.
         allowed = self.allows(
             torch.arange(batch, device=device)[:, None, None, None],
             torch.arange(heads, device=device)[:, None, None],
             torch.arange(queries, device=device)[:, None],
             torch.arange(keys, device=device),
         )
+        # A rule that looks at keys alone gives (Tk,): leading ones, then a view of every pair,
+        # while B and H stay 1 where they decide nothing.
         allowed = allowed[(None,) * (4 - allowed.ndim)]
         return allowed.expand(-1, -1, queries, keys)
 
@@ -143,6 +157,15 @@ class Padding(Mask):
         if self.keys.ndim == 1:
             return key < self.keys[batch]
         return self.keys[batch, key]
+
+
+def check_mask(mask: object) -> None:
+    """Raises TypeError, in one line, where `mask` is neither a mask nor None."""
+    if mask is not None and not isinstance(mask, Mask):
+        raise TypeError(
+            f"mask must be a quire.nn.Mask, such as Causal() or Padding(lengths), or None; "
+            f"got {type(mask).__name__}"
+        )
 
 
 def conjuncts(mask: Mask | None) -> list[Mask]:

@@ -38,6 +38,7 @@ class SinusoidalPositions(nn.Module):
         """x (B, T, D) -> (B, T, D); unchanged where step > 0."""
         if step > 0:
             return x
+        # Computed in at least single precision, added in that of x, which keeps its type.
         return x + _waves(_count(x, start), self.dim).to(x.dtype)
 
 
@@ -55,16 +56,20 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, length: int, dim: int) -> None:
         super().__init__()
+        # BERT's standard deviation: small beside what is normalised to 1.
         self.weight = nn.Parameter(0.02 * torch.randn(length, dim))
 
     def forward(self, x: Tensor, step: int = 0, start: int | Tensor = 0) -> Tensor:
         """x (B, T, D) -> (B, T, D); unchanged where step > 0."""
         if step > 0:
             return x
+        # Asked for even though `max` waits for the device: an index out of range ends a process on
+        # a GPU, and a slice that is cut to one row would broadcast without a word.
         last = x.shape[-2] + int(start.max() if isinstance(start, Tensor) else start)
         if last > len(self.weight):
             raise ValueError(f"at most {len(self.weight)} tokens have positions, got {last}")
         if isinstance(start, Tensor):
+            # (B, T) positions, each row from a start of its own -> (B, T, D).
             return x + self.weight[start[..., None] + torch.arange(x.shape[-2], device=x.device)]
         return x + self.weight[start : start + x.shape[-2]]
 
@@ -90,6 +95,8 @@ class CoordinatePositions(nn.Module):
     def forward(self, x: Tensor, step: int | Tensor = 0, start: int | Tensor = 0) -> Tensor:
         """x (B, T, D) before layer `step`, counted from 0 (a number or 0-d tensor) -> (B, T, D)."""
         position = _count(x, start) + 1
+        # (1,) or (B, 1), one time for all tokens. Added to a tensor and never read as a number: a
+        # 0-d `step` stays on its device.
         time = torch.zeros_like(position[..., :1]) + step + 1
         return x + (_waves(position, self.dim) + _waves(time, self.dim)).to(x.dtype)
 
@@ -122,8 +129,11 @@ class Rotary(nn.Module):
         angle = _angles(_count(x, start), self.dim, self.base)
         if angle.ndim == 3:  # (B, T, K / 2), the same for every head
             angle = angle[:, None]
+        # Neighbours are a pair, as in the paper. Many other codes pair column i with i + K / 2:
+        # their weights fit after a permutation of each head's columns. (B, H, T, K / 2) each.
         even, odd = x.to(angle.dtype).unflatten(-1, (-1, 2)).unbind(-1)
         cos, sin = angle.cos(), angle.sin()
+        # Each pair is a complex number times e^(i angle), and goes back to where it was.
         return torch.stack((even * cos - odd * sin, odd * cos + even * sin), -1).flatten(-2).to(x)
 
 
@@ -145,6 +155,7 @@ def _count(x: Tensor, start: int | Tensor = 0) -> Tensor:
 def _angles(position: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
     """position (..., T) -> (..., T, dim / 2): position / base^(2i / dim)."""
     exponent = torch.arange(0, dim, 2, device=position.device, dtype=position.dtype) / dim
+    # Radians a position: 1 for the first pair, nearly 1 / base for the last.
     return position[..., None] * base**-exponent
 
 
@@ -152,4 +163,5 @@ def _waves(position: Tensor, dim: int) -> Tensor:
     """position (..., T) -> (..., T, dim), sines and cosines in turn."""
     _require_even(dim)
     angle = _angles(position, dim)
+    # (..., T, dim / 2, 2) -> (..., T, dim): sine and cosine of one frequency are neighbours.
     return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2)

@@ -36,8 +36,16 @@ def accepted(name: str, value: object, literal: object) -> None:
 class Conv(nn.Module):
     """Convolution, then normalisation, then activation: (B, in, H, W) -> (B, out, H', W').
 
-    Padded by half the kernel, so that only the stride changes the size. Without bias by default:
-    the normalisation's shift does its work. `norm=None` and `activation=None` leave a step out.
+    Padded by half the kernel, so that only the stride changes the size.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Height and width of the kernel, odd.
+        stride: Pixels from one output to the next, in both directions.
+        bias: Whether the convolution has one; the normalisation's shift does its work.
+        norm: Makes the normalisation from its channels; None leaves it out.
+        activation: Makes the activation; None leaves it out.
 
     Example:
         >>> import torch
@@ -77,10 +85,18 @@ class Shortcut(nn.Module):
     """What a block adds to its residual: (B, in, H, W) -> (B, out, H', W'). Section 3.3.
 
     "A": the input itself, every `stride`-th pixel of it, new channels filled with zeros (no
-    parameters); `padding` puts them all at the "end" or half on "both" sides. "B": a 1x1
-    convolution with normalisation where the shape changes, else the input itself. "C": that
-    convolution everywhere. "none": the number 0, which makes a plain net.
-    Raises ValueError for another kind, or for "A" with fewer channels out than in.
+    parameters). "B": a 1x1 convolution with normalisation where the shape changes, else the input
+    itself. "C": that convolution everywhere. "none": the number 0, which makes a plain net.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Pixels from one output to the next, in both directions.
+        kind: "A", "B", "C" or "none".
+        padding: Where "A" puts the new channels: all at the "end" or half on "both" sides.
+        norm: Makes the normalisation of the 1x1 convolution from its channels; None leaves it out.
+
+    Raises ValueError for another kind or padding, or for "A" with fewer channels out than in.
 
     Example:
         >>> import torch
@@ -109,23 +125,28 @@ class Shortcut(nn.Module):
             )
         self.kind = kind
         self.stride = stride
+        # Of an odd number of new channels the last side gets one more.
         before = added // 2 if padding == "both" else 0
         self.padding = (before, added - before)
         changes = stride != 1 or added != 0
         self.projects = kind == "C" or (kind == "B" and changes)
         if self.projects:
+            # Without activation: that comes after the sum, and a skip is to carry both signs.
             self.projection = Conv(
                 in_channels, out_channels, kernel_size=1, stride=stride, norm=norm, activation=None
             )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind == "none":
+            # Without dimensions: it broadcasts in the sum, and takes no memory.
             return x.new_zeros(())
         if self.projects:
             return self.projection(x)
         if self.stride != 1:
+            # The pixels that a 1x1 convolution of this stride would read; pooling would blur them.
             x = x[:, :, :: self.stride, :: self.stride]
         if any(self.padding):
+            # Sides are given from the last dimension on: width, height, then channels.
             x = F.pad(x, (0, 0, 0, 0, *self.padding))
         return x
 
@@ -155,6 +176,7 @@ class _Block(nn.Module):
         self.version = version
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
         pre_activated = version == "2"
+        # Version 2 leaves nothing after the sum, so that x reaches every later block unchanged.
         self.before = nn.Sequential(norm(in_channels), activation()) if pre_activated else None
         self.after = nn.Identity() if pre_activated else activation()
         self.shortcut: nn.Module | None = None
@@ -171,6 +193,7 @@ class _Block(nn.Module):
         """The shortcut's value, or None in a plain block. `normalised` is before(x)."""
         if self.shortcut is None:
             return None
+        # A projection reads what F reads; an identity is one only of x itself.
         return self.shortcut(normalised if getattr(self.shortcut, "projects", False) else x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,13 +211,23 @@ class _Block(nn.Module):
         target = last.conv.weight if isinstance(last.norm, nn.Identity) else last.norm.weight
         nn.init.zeros_(cast(Tensor, target))
         if isinstance(last.norm, _BatchNorm):
+            # With a scale of 0 the shift would be all that F gives.
             nn.init.zeros_(last.norm.bias)
 
 
 class BasicBlock(_Block):
-    """Two 3x3 convolutions and a shortcut: (B, in, H, W) -> (B, out, H', W'). Figure 5, left.
+    """Two 3x3 convolutions and a shortcut: (B, in, H, W) -> (B, channels, H', W'). Figure 5, left.
 
-    `shortcut` is a kind of `Shortcut` or a function (in, out, stride) -> module.
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of both convolutions and of the output.
+        stride: Pixels from one output to the next, in the first convolution.
+        shortcut: A kind of `Shortcut`, or a function (in, out, stride) -> module.
+        version: "1" or "1.5", here the same, or "2", which normalises before each convolution.
+        norm: Makes a normalisation from its channels.
+        activation: Makes an activation.
+
+    Raises ValueError for another version or kind of shortcut.
 
     Example:
         >>> import torch
@@ -225,6 +258,7 @@ class BasicBlock(_Block):
             norm=norm,
             activation=activation,
         )
+        # In version 2 the block that comes next normalises the sum.
         last_norm = None if version == "2" else norm
         self.body = nn.Sequential(
             Conv(in_channels, channels, stride=stride, norm=norm, activation=activation),
@@ -235,8 +269,16 @@ class BasicBlock(_Block):
 class Bottleneck(_Block):
     """1x1, 3x3 and 1x1 convolutions: (B, in, H, W) -> (B, 4 * channels, H', W'). Figure 5, right.
 
-    `channels` is the width of the 3x3 convolution. Version "1" strides in the first 1x1,
-    "1.5" and "2" in the 3x3.
+    Args:
+        in_channels: Channels of the input.
+        channels: Channels of the 3x3 convolution, a quarter of the output's.
+        stride: Pixels from one output to the next.
+        shortcut: A kind of `Shortcut`, or a function (in, out, stride) -> module.
+        version: "1" strides in the first 1x1, "1.5" and "2" in the 3x3.
+        norm: Makes a normalisation from its channels.
+        activation: Makes an activation.
+
+    Raises ValueError for another version or kind of shortcut.
 
     Example:
         >>> import torch
@@ -268,8 +310,10 @@ class Bottleneck(_Block):
             norm=norm,
             activation=activation,
         )
+        # A 1x1 of stride 2 never reads three pixels of four; in the 3x3 every pixel is seen.
         first, second = (stride, 1) if version == "1" else (1, stride)
         conv = partial(Conv, norm=norm, activation=activation)
+        # In version 2 the block that comes next normalises the sum.
         last_norm = None if version == "2" else norm
         self.body = nn.Sequential(
             conv(in_channels, channels, kernel_size=1, stride=first),
@@ -286,7 +330,15 @@ with its shortcut, version, norm and activation set."""
 def residual_stage(
     block: BlockMaker, in_channels: int, *, channels: int, count: int, stride: int = 1
 ) -> nn.Sequential:
-    """`count` blocks of one width; only the first one strides and changes the channels."""
+    """`count` blocks of one width; only the first one strides and changes the channels.
+
+    Args:
+        block: Makes a block.
+        in_channels: Channels of the input.
+        channels: What each block is given; a `Bottleneck` gives four times as many.
+        count: Number of blocks, at least one.
+        stride: That of the first block.
+    """
     first = block(in_channels, channels, stride=stride)
     rest = [block(first.out_channels, channels, stride=1) for _ in range(count - 1)]
     return nn.Sequential(first, *rest)
@@ -295,8 +347,13 @@ def residual_stage(
 class ResidualNet(nn.Module):
     """A stem, stages of blocks and a head, all given as values: (B, C, H, W) -> head's output.
 
-    `recompute=True` keeps only the inputs of blocks for the backward pass and computes the rest
-    again (activation checkpointing): less memory for about a third more time, same numbers.
+    Args:
+        stem: What comes before the first block.
+        stages: Blocks in order, e.g. from `residual_stage`.
+        head: What makes the output of the last stage's.
+        recompute: Whether in training only the inputs of blocks are kept for the backward pass, and
+            the rest is computed again (activation checkpointing): less memory for about a third
+            more time, same numbers.
 
     Example:
         >>> import torch
@@ -327,6 +384,7 @@ class ResidualNet(nn.Module):
         levels: list[Tensor] = []
         for stage in self.stages:
             for block in cast(nn.Sequential, stage):
+                # Evaluation has no backward pass as a rule: there is nothing to save.
                 x = _recomputed(block, x) if self.recompute and self.training else block(x)
             levels.append(x)
         return tuple(levels)
@@ -341,8 +399,11 @@ class ResidualNet(nn.Module):
 
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        # For the first computation and for the second one, in the backward pass.
         return nullcontext(), _statistics_untouched(block)
 
+    # The reentrant form gives parameters no gradient where x needs none, as in the first block
+    # after a frozen stem.
     return cast(Tensor, checkpoint(block, x, use_reentrant=False, context_fn=contexts))
 
 
@@ -355,6 +416,7 @@ def _statistics_untouched(module: nn.Module) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
+        # With momentum 0 the statistics take nothing of the batch; without a count none is added.
         norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield

@@ -31,8 +31,13 @@ class Decoded(NamedTuple):
 class FeedForward(nn.Sequential):
     """Two linear layers with an activation between, applied to each token alone.
 
-    dim: width D. hidden: width between. activation: makes the module between. dropout: probability
-    for each hidden element. "Attention is all you need", eq. 2.
+    "Attention is all you need", eq. 2: (..., D) -> (..., D).
+
+    Args:
+        dim: Width D.
+        hidden: Width between.
+        activation: Makes the module between.
+        dropout: Probability for each hidden element.
 
     Example:
         >>> import torch
@@ -58,8 +63,13 @@ class GatedFeedForward(nn.Module):
     """A feed-forward part whose hidden elements are gated by a second projection of the token.
 
     output((activation(gate x)) * (value x)): GEGLU with nn.GELU ("GLU variants improve
-    transformer", eq. 6, without biases, as there). dim: width D. hidden: width between; 2/3 of
-    `FeedForward`'s gives as many parameters. activation, dropout: as in `FeedForward`.
+    transformer", eq. 6, without biases, as there).
+
+    Args:
+        dim: Width D.
+        hidden: Width between; 2/3 of `FeedForward`'s gives as many parameters.
+        activation: Makes the module that the gate goes through.
+        dropout: Probability for each hidden element.
 
     Example:
         >>> import torch
@@ -110,16 +120,21 @@ class Residual(nn.Module):
     def forward(self, x: Tensor, branch: Callable[[Tensor], Tensor]) -> Tensor:
         """x (..., D) -> (..., D)."""
         if self.first:
+            # The sum is never normalised: a path without a layer leads from the loss to every x.
             return x + self.dropout(branch(self.norm(x)))
+        # The order of the first paper. Gradients of deep stacks are large at the start: warm up.
         return self.norm(x + self.dropout(branch(x)))
 
 
 class EncoderLayer(nn.Module):
     """Self-attention, then a feed-forward part, each with a residual sum.
 
-    dim: width D. attention: takes (x, context, mask). feed_forward: any module (B, T, D) to the
-    same. norm: before each part ("pre") or after each sum ("post"). dropout: probability for each
-    element of a part's output.
+    Args:
+        dim: Width D.
+        attention: Takes (x, context, mask).
+        feed_forward: Any module (B, T, D) -> (B, T, D).
+        norm: Where layer normalisation is: before each part ("pre") or after each sum ("post").
+        dropout: Probability for each element of a part's output.
 
     Example:
         >>> import torch
@@ -157,7 +172,17 @@ class EncoderLayer(nn.Module):
         start: int | Tensor = 0,
         mask: Padding | None = None,
     ) -> tuple[Tensor, State]:
-        """The layer with a causal mask, in pieces: see `MultiHeadAttention.extend`."""
+        """The layer with a causal mask, in pieces: (B, T, D) and the new state.
+
+        Args:
+            x: A prompt (B, T, D) of any length, then one token (B, 1, D) a call.
+            state: None for the prompt, then what the last call gave.
+            start: Position of the first token of x, a number or (B,).
+            mask: Which tokens of x count.
+
+        Raises ValueError for more than one token after the prompt.
+        """
+        # A branch of `Residual` gives its output only, so the new state is put aside.
         kept: list[State] = []
 
         def attend(x: Tensor) -> Tensor:
@@ -172,8 +197,13 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Self-attention, attention to a memory, then a feed-forward part, each with a residual sum.
 
-    dim: width D. attention, cross_attention: take (x, context, mask). feed_forward, norm, dropout:
-    as in `EncoderLayer`.
+    Args:
+        dim: Width D, of x and of the memory.
+        attention: Takes (x, context, mask); attends to x itself.
+        cross_attention: Takes (x, context, mask); attends to the memory.
+        feed_forward: Any module (B, T, D) -> (B, T, D).
+        norm: Where layer normalisation is: before each part ("pre") or after each sum ("post").
+        dropout: Probability for each element of a part's output.
 
     Example:
         >>> import torch
@@ -213,7 +243,14 @@ class DecoderLayer(nn.Module):
         mask: Mask | None = None,
         memory_mask: Mask | None = None,
     ) -> Tensor:
-        """x (B, T, D) and memory (B, S, D) -> (B, T, D)."""
+        """The layer's output (B, T, D).
+
+        Args:
+            x: Tokens (B, T, D).
+            memory: What they attend to, (B, S, D), as it is: only x is normalised here.
+            mask: Which tokens attend to which tokens.
+            memory_mask: Which tokens attend to which of the memory.
+        """
         x = self.attention_residual(x, lambda x: self.attention(x, mask=mask))
         x = self.cross_attention_residual(
             x, lambda x: self.cross_attention(x, memory, mask=memory_mask)
@@ -231,6 +268,7 @@ class DecoderLayer(nn.Module):
 
         state: None and what `cross_attention.remember` gave, then what the last call gave.
         """
+        # The past grows with every call; the memory was read once and is handed on as it is.
         past, memory = state
         kept: list[State] = []
 
@@ -247,7 +285,10 @@ class DecoderLayer(nn.Module):
 
 
 class Stack(nn.Module):
-    """What `Encoder` and `Decoder` share: layers, how often they are applied, positions."""
+    """What `Encoder` and `Decoder` share: layers, how often they are applied, positions.
+
+    Its arguments are those of `Encoder`.
+    """
 
     def __init__(
         self,
@@ -269,9 +310,11 @@ class Stack(nn.Module):
 
     def _apply_layers(self, x: Tensor, *arguments: Tensor | Mask | None) -> Tensor:
         for step in range(self.depth):
+            # Before every layer; a module that marks the input only returns x where step > 0.
             if self.positions is not None:
                 x = self.positions(x, step)
             x = self.layers[step % len(self.layers)](x, *arguments)
+        # The residual sum of "pre" layers has grown with depth and is normalised here only.
         return x if self.final_norm is None else self.final_norm(x)
 
     def _extend_layers(
@@ -282,6 +325,7 @@ class Stack(nn.Module):
         **options: Padding | None,
     ) -> tuple[Tensor, tuple[State, ...]]:
         kept = []
+        # One state a step and not a layer: a layer that is used twice sees other keys each time.
         for step, state in enumerate(states):
             if self.positions is not None:
                 x = self.positions(x, step, start)
@@ -294,10 +338,14 @@ class Stack(nn.Module):
 class Encoder(Stack):
     """Encoder layers, one after the other.
 
-    layers: distinct layers, or one. depth: how many are applied in all, by default each once. Layer
-    `step` modulo their number is used: one layer with a depth shares its weights across depth, as
-    in the Universal Transformer. positions: called with (x, step) before every layer. final_norm:
-    applied at the end, which a "pre" stack needs.
+    Layer `step` modulo their number is used: one layer with a depth shares its weights across
+    depth, as in the Universal Transformer.
+
+    Args:
+        layers: Distinct layers, or one.
+        depth: How many are applied in all, by default each once.
+        positions: Called with (x, step) before every layer.
+        final_norm: Applied at the end, which a "pre" stack needs.
 
     Raises ValueError if there is no layer or depth < 1.
 
@@ -328,12 +376,24 @@ class Encoder(Stack):
         x, layers = self._extend_layers(x, state.layers, state.length, mask=mask)
         if mask is None:
             return x, Decoded(layers, state.length + x.shape[1])
+        # The padding of a prompt takes no positions: each row goes on after its own last token.
+        # (B, 1, 1, T) -> (B, T), since the rule is the same for every query and head.
         counted = mask.dense(1, x.shape[1], len(x), device=x.device)[:, 0, 0]
         return x, Decoded(layers, state.length + counted.sum(-1))
 
 
 class Decoder(Stack):
-    """Decoder layers, one after the other, that attend to a memory. Arguments as in `Encoder`.
+    """Decoder layers, one after the other, that attend to a memory.
+
+    Layer `step` modulo their number is used, as in `Encoder`.
+
+    Args:
+        layers: Distinct layers, or one.
+        depth: How many are applied in all, by default each once.
+        positions: Called with (x, step) before every layer.
+        final_norm: Applied at the end, which a "pre" stack needs.
+
+    Raises ValueError if there is no layer or depth < 1.
 
     Example:
         >>> import torch
@@ -353,7 +413,14 @@ class Decoder(Stack):
         mask: Mask | None = None,
         memory_mask: Mask | None = None,
     ) -> Tensor:
-        """x (B, T, D) and memory (B, S, D) -> (B, T, D)."""
+        """The output of the last layer, (B, T, D).
+
+        Args:
+            x: Tokens (B, T, D).
+            memory: What every layer attends to, (B, S, D).
+            mask: Which tokens attend to which tokens, e.g. `Causal()`.
+            memory_mask: Which tokens attend to which of the memory.
+        """
         return self._apply_layers(x, memory, mask, memory_mask)
 
     def begin(self, memory: Tensor, memory_mask: Mask | None = None) -> Decoded:
@@ -361,6 +428,7 @@ class Decoder(Stack):
 
         Raises ValueError for a mask that is not `Padding`.
         """
+        # The memory's keys differ by layer, never by token: projected once, here.
         layers: list[Any] = [self.layers[step % len(self.layers)] for step in range(self.depth)]
         states = [(None, layer.cross_attention.remember(memory, memory_mask)) for layer in layers]
         return Decoded(tuple(states), 0)
@@ -405,10 +473,14 @@ class EncoderDecoder(nn.Module):
         target_mask: Mask | None = None,
         memory_mask: Mask | None = None,
     ) -> Tensor:
-        """source (B, S, D) and target (B, T, D) -> (B, T, D).
+        """The decoder's output (B, T, D).
 
-        memory_mask: which source tokens the target may attend to, e.g. the same `Padding` as
-        source_mask.
+        Args:
+            source: What the encoder reads, (B, S, D).
+            target: What the decoder reads, (B, T, D).
+            source_mask: Which source tokens attend to which.
+            target_mask: Which target tokens attend to which, e.g. `Causal()`.
+            memory_mask: Which source tokens the target may attend to, e.g. the source's `Padding`.
         """
         memory = self.encoder(source, source_mask)
         return self.decoder(target, memory, target_mask, memory_mask)

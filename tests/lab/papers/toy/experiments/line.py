@@ -1,16 +1,14 @@
-"""Experiments with every kind of accident that a run can have."""
+"""A line that is fitted, and every accident on the way."""
 
 import os
 import signal
 import time
-from pathlib import Path
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from quire import data
 from quire.lab import Config, Metrics, Run
 
 
@@ -55,40 +53,3 @@ def line(config: Line, run: Run) -> Metrics:
     error = float((weight - 1).square().mean()) + float(torch.rand(())) * 1e-6
     run.series("weights", range(3), weight[0], x_label="input", y_label="weight")
     return {"error": error, "weight": float(weight[0, 0])}
-
-
-class Stages(Config):
-    """Two loops."""
-
-    sleep: NonNegativeFloat = 0.0
-    """Seconds to wait in each step."""
-
-
-def stages(config: Stages, run: Run) -> Metrics:
-    """Add random numbers in two loops; the second stops itself after seven steps."""
-    first = nn.Linear(1, 1, bias=False)
-    second = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        for _ in run.steps(10, state=(first,), name="first"):
-            first.weight += torch.rand(1, 1)
-            run.log(value=first.weight)
-            time.sleep(config.sleep)
-        ended = run.step + 1
-        for _ in run.steps(100, state=(second,), name="second"):
-            second.weight += first.weight * torch.rand(1, 1)
-            run.log(value=second.weight)
-            time.sleep(config.sleep)
-            if run.step == 6:
-                run.stop()
-    weight = float((first.weight + second.weight).detach())
-    return {"first": ended, "second": run.step + 1, "weight": weight}
-
-
-class Starved(Config):
-    """Nothing to set."""
-
-
-def starved(config: Starved, run: Run) -> Metrics:
-    """Asks for data that is not there."""
-    data.mnist(run.data or Path("nowhere"))
-    return {"error": 0.0}

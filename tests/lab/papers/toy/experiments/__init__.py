@@ -1,0 +1,1 @@
+"""Experiments with every kind of accident that a run can have."""
