@@ -6,7 +6,8 @@ import pytest
 
 from quire.lab.evidence import Evidence
 from quire.lab.papers import Paper
-from report.samples import make_evidence, make_papers, make_site
+from quire.report.model import Standings
+from report.samples import make_evidence, make_papers, make_site, make_standings
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +21,12 @@ def evidence(papers: list[Paper]) -> list[Evidence]:
 
 
 @pytest.fixture(scope="session")
+def standings(evidence: list[Evidence]) -> Standings:
+    return make_standings(evidence)
+
+
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_site(tmp_path_factory.mktemp("report"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        return make_site(tmp_path_factory.mktemp("report"))

@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from quire.lab.claims import Check, decide
-from quire.lab.evidence import ClaimRecord, Evidence, RunRecord, Series
+from quire.lab.evidence import ClaimRecord, Evidence, RunCurves, RunRecord, Series
+from quire.lab.freshness import Standing
 from quire.lab.papers import Paper
-from quire.report import build
+from quire.report.model import OwnEvidence, Standings, judge
+from quire.report.overview import row_of
+from quire.report.page import Sheet
+from quire.report.site import write
 
-PRESETS = {"smoke": {"steps": 20}, "laptop": {"steps": 2000}, "gpu": {"steps": 9000}, "paper": {}}
+STALE = Standing("stale", "the code behind it changed")
+PRESETS: dict[str, Any] = {
+    "smoke": {"set": {"steps": 20}},
+    "laptop": {"set": {"steps": 2000}},
+    "gpu": {"set": {"steps": 9000}},
+    "paper": {},
+}
 LONG = "an_arm_whose_name_is_longer_than_most_screens_are_wide_and_then_some_more"
 NASTY = "<script>alert('no')</script> & \"quotes\""
 
@@ -28,8 +38,9 @@ def _claims() -> list[dict[str, Any]]:
             "id": "backwards",
             "says": f"Depth {NASTY} helps by itself | always.",
             "check": "net11.error < net0.error",
-            "expected": "fails",
-            "reason": "the digits are too easy for `depth` to matter",
+            "fails": dict.fromkeys(
+                ("laptop", "gpu"), "the digits are too easy for `depth` to matter"
+            ),
             **trend,
         },
         {
@@ -98,8 +109,16 @@ def _claims() -> list[dict[str, Any]]:
     return claims
 
 
-def _paper(name: str, folder: Path, **table: Any) -> Paper:
+def _paper(name: str, folder: Path, *, claims: list[dict[str, Any]], **table: Any) -> Paper:
+    """A paper whose claims are put into the experiments that they name, as TOML would say them."""
     common = {"authors": ["Ada Lovelace", "Charles Babbage"], "year": 2015, "family": "vision"}
+    for claim in claims:
+        claim = dict(claim)
+        home = table["experiments"][claim.pop("experiment")]
+        says = {claim.pop("kind"): claim.pop("says")}
+        home.setdefault("claims", {})[claim.pop("id")] = claim | says
+    for key, experiment in table["experiments"].items():
+        experiment["name"] = key
     return Paper.model_validate(common | table | {"name": name, "folder": folder / name})
 
 
@@ -221,24 +240,34 @@ def _wave(*numbers: float) -> float:
 
 def _run(arm: str, place: int, seed: int, *, preset: str) -> RunRecord:
     error = 2.4 + 0.3 * place + 0.05 * _wave(place, seed)
-    steps = range(0, 2000, 25 if seed else 20)
     return RunRecord(
         arm=arm,
         seed=seed,
         status="done",
-        config={"depth": 2 + 6 * place, "steps": 2000},
         metrics={
             "error": error,
             "noise": _wave(seed, place, 7),
             "parameters": 272474.0,
             "perplexity": None if place == 2 or (place == 3 and seed == 1) else 1e7 * (place + 1),
         },
+        cpu_seconds=31.0 * (place + 1) + seed,
+        wall_seconds=28.0 * (place + 1),
+        reason="",
+        peak_memory_mb=310.5 + (900 if preset == "gpu" else 0),
+    )
+
+
+def _curves(arm: str, place: int, seed: int) -> RunCurves:
+    steps = range(0, 2000, 100 if seed else 80)
+    return RunCurves(
+        arm=arm,
+        seed=seed,
         curves={
             "loss": tuple(
                 (s, 2.5 * math.exp(-s / (300 + 60 * place)) + 0.004 * (2 + _wave(s, seed)))
                 for s in steps
             ),
-            "accuracy": tuple(
+            "probe/accuracy": tuple(
                 (s, 97 - place - 80 * math.exp(-s / (200 + 50 * seed))) for s in steps
             ),
         },
@@ -250,11 +279,27 @@ def _run(arm: str, place: int, seed: int, *, preset: str) -> RunRecord:
                 y_label="mean |response|",
             )
         },
-        cpu_seconds=31.0 * (place + 1) + seed,
-        wall_seconds=28.0 * (place + 1),
-        reason="",
-        peak_memory_mb=310.5 + (900 if preset == "gpu" else 0),
     )
+
+
+def make_curves(evidence: Evidence) -> list[RunCurves]:
+    """What is drawn of the finished runs of some evidence; nothing of the long names'."""
+    if evidence.paper == "small":
+        return [
+            RunCurves(
+                arm=run.arm,
+                seed=run.seed,
+                curves={"loss": ((0, 1e3), (50, 1.0), (100, 1e-3 * (run.seed + 1)))},
+            )
+            for run in evidence.runs
+        ]
+    if evidence.paper != "large":
+        return []
+    return [
+        _curves(run.arm, int(run.arm.removeprefix("net")), run.seed)
+        for run in evidence.runs
+        if run.status == "done"
+    ]
 
 
 def _evidence(
@@ -276,6 +321,7 @@ def _evidence(
         claims.append(
             ClaimRecord(
                 id=claim.id,
+                check=claim.check,
                 verdict=decision.verdict,
                 interval=decision.interval,
                 seeds=decision.seeds,
@@ -294,9 +340,12 @@ def _evidence(
             "device": {"name": "CPU", "cores": 2},
         },
     } | other
-    return Evidence(
+    arms = dict.fromkeys(run.arm for run in runs)
+    entry = paper.experiments[experiment]
+    return OwnEvidence(
         paper=paper.name,
         experiment=experiment,
+        settings={arm: entry.settings(preset, arm) for arm in arms},  # type: ignore[arg-type]
         preset=preset,
         runs=tuple(runs),  # type: ignore[arg-type]
         claims=tuple(claims),
@@ -318,7 +367,6 @@ def make_evidence(papers: list[Paper]) -> list[Evidence]:
             arm="net10",
             seed=2,
             status="failed",
-            config={},
             reason=f"loss is not finite at step 120 {NASTY}",
         )
     )
@@ -333,9 +381,7 @@ def make_evidence(papers: list[Paper]) -> list[Evidence]:
             arm=arm,
             seed=seed,
             status="done",
-            config={"beta": 0.01},
             metrics={"accuracy": 99.1 - 20 * (arm == "act") + seed / 7},
-            curves={"loss": ((0, 1e3), (50, 1.0), (100, 1e-3 * (seed + 1)))},
             cpu_seconds=0.31,
             wall_seconds=0.4,
             peak_memory_mb=200,
@@ -349,9 +395,7 @@ def make_evidence(papers: list[Paper]) -> list[Evidence]:
             arm=arm,
             seed=seed,
             status="done",
-            config={"key": ["long"] * 40},
             metrics={f"a_metric_of_long_name_{n}": 1e-7 * (n + seed) for n in range(9)},
-            curves={"one" * 30: ((0, 0.0), (1, 1.0 + seed))},
             cpu_seconds=12345,
             wall_seconds=2345,
             peak_memory_mb=98765,
@@ -386,14 +430,53 @@ def make_runs(folder: Path) -> Path:
     return folder
 
 
+def make_standings(evidence: list[Evidence]) -> Standings:
+    """Evidence whose digest is `old` is stale."""
+    return {item.file_name: STALE for item in evidence if item.code == "old"}
+
+
 def make_site(folder: Path) -> Path:
     """The site of all of the above; returns its folder."""
     papers = make_papers(folder / "papers")
-    build(
-        folder / "site",
-        papers=papers,
-        evidence=make_evidence(papers),
-        runs=make_runs(folder / "runs"),
-        digest=lambda paper, experiment: "fresh",
-    )
+    card = papers[0].folder / "README.md"
+    card.parent.mkdir(parents=True)
+    card.write_text(CARD, encoding="utf-8")
+    evidence = make_evidence(papers)
+    for item in evidence:
+        item.write(folder / "evidence", make_curves(item))
+    standings, runs = make_standings(evidence), make_runs(folder / "runs")
+    sheets = [
+        Sheet(
+            paper,
+            [item for item in evidence if item.paper == paper.name],
+            standings,
+            own=folder / "evidence",
+            runs=runs,
+        )
+        for paper in papers
+    ]
+    rows = [row_of(sheet.paper, judge(sheet.paper, sheet.evidence, standings)) for sheet in sheets]
+    write(folder / "site", rows, sheets)
     return folder / "site"
+
+
+CARD = f"""# Large
+
+It learns **residuals**, {NASTY}.
+
+## Results
+
+<!-- results -->
+made here
+<!-- /results -->
+
+## Differences from the paper
+
+- The rate is `0.1`, *not* 0.2
+  from the start; see [the text](https://arxiv.org/abs/1512.03385) and [a file](src/x.py).
+- {NASTY}
+
+| what | here |
+|---|---|
+| steps | 2,000 |
+"""

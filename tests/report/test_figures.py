@@ -11,9 +11,19 @@ import numpy as np
 import pytest
 
 from quire.lab.evidence import Evidence
-from quire.report import save_figures
-from quire.report.figures import COLOURS, Stroke, curves, series, strokes, style
+from quire.report.figures import (
+    COLOURS,
+    Dots,
+    Drawn,
+    Stroke,
+    curves,
+    dots,
+    series,
+    strokes,
+    style,
+)
 from quire.report.svg import inline_svg
+from report.samples import make_curves
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +36,23 @@ def parity(evidence: list[Evidence]) -> Evidence:
     return next(item for item in evidence if item.paper == "small")
 
 
+def drawn_of(evidence: Evidence) -> Drawn:
+    return {(run.arm, run.seed): run for run in make_curves(evidence)}
+
+
 def test_one_figure_a_logged_name_and_one_line_an_arm(large: Evidence) -> None:
-    drawn = curves(large)
-    assert list(drawn) == ["loss", "accuracy"]
-    for name, figure in drawn.items():
+    drawn = curves(large, drawn_of(large))
+    assert list(drawn) == ["loss against step", "accuracy against step, probe"]
+    for figure in drawn.values():
         (axes,) = figure.axes
         assert [line.get_label() for line in axes.lines] == [f"net{n}" for n in range(12)]
         assert axes.get_xlabel() == "step"
-        assert axes.get_title(loc="left") == name
         looks = {(line.get_color(), str(line.get_linestyle())) for line in axes.lines}
         assert len(looks) == 12
-        assert len(figure.legends[0].get_texts()) == 12
 
 
 def test_a_line_is_the_mean_and_a_band_the_range_over_seeds(parity: Evidence) -> None:
-    (figure,) = curves(parity).values()
+    (figure,) = curves(parity, drawn_of(parity)).values()
     (axes,) = figure.axes
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0, 50, 100])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [1e3, 1.0, 2e-3])
@@ -51,30 +63,47 @@ def test_a_line_is_the_mean_and_a_band_the_range_over_seeds(parity: Evidence) ->
 
 
 def test_seeds_with_other_steps_are_met_between_their_points(parity: Evidence) -> None:
-    first, second = parity.runs[0], parity.runs[1]
+    first, second = make_curves(parity)[:2]
     early = first.model_copy(update={"curves": {"loss": ((0, 0.0), (10, 10.0))}})
     late = second.model_copy(update={"curves": {"loss": ((0, 4.0), (5, 4.0), (20, 4.0))}})
-    (figure,) = curves(parity.model_copy(update={"runs": (early, late)})).values()
+    (figure,) = curves(parity, {("act", 0): early, ("act", 1): late}).values()
     line = figure.axes[0].lines[0]
     np.testing.assert_allclose(line.get_xdata(), [0, 5, 10, 20])
     np.testing.assert_allclose(line.get_ydata(), [2, 4.5, 7, 4])
 
 
 def test_series_leave_out_values_that_are_not_finite(large: Evidence) -> None:
-    (figure,) = series(large).values()
+    (figure,) = series(large, drawn_of(large)).values()
     (axes,) = figure.axes
     assert axes.get_xlabel() == "layer & depth $"
     assert axes.get_ylabel() == "mean |response|"
     np.testing.assert_allclose(axes.lines[0].get_xdata(), range(1, 8))
     np.testing.assert_allclose(axes.lines[0].get_ydata(), np.arange(7) * 1.1)
-    empty = large.runs[0].series["response <by> $layer"].model_copy(update={"y": (None,) * 8})
-    run = large.runs[0].model_copy(update={"series": {"gone": empty}})
-    assert series(large.model_copy(update={"runs": (run,)})) == {}
+    first = make_curves(large)[0]
+    empty = first.series["response <by> $layer"].model_copy(update={"y": (None,) * 8})
+    run = first.model_copy(update={"series": {"gone": empty}})
+    assert series(large, {(run.arm, run.seed): run}) == {}
 
 
 def test_failed_runs_are_not_drawn(parity: Evidence) -> None:
     runs = tuple(run.model_copy(update={"status": "failed"}) for run in parity.runs)
-    assert curves(parity.model_copy(update={"runs": runs})) == {}
+    assert curves(parity.model_copy(update={"runs": runs}), drawn_of(parity)) == {}
+
+
+def test_without_curves_nothing_is_drawn(parity: Evidence) -> None:
+    assert curves(parity, {}) == series(parity, {}) == {}
+
+
+def test_dots_are_seeds_and_the_bar_is_students_interval() -> None:
+    content = Dots("accuracy: %", {"act": [1.0, 2.0, 3.0], "x": [5.0]}, frozenset({"act"}), 4.0)
+    (axes,) = dots(content, known={}).axes
+    bar, seeds, mean = axes.lines[:3]
+    # t of 2 degrees of freedom is 4.3027; the standard error of 1, 2, 3 is 1 / sqrt(3).
+    np.testing.assert_allclose(bar.get_xdata(), 2 + np.array([-1, 1]) * 4.3027 / 3**0.5, rtol=1e-4)
+    np.testing.assert_allclose(seeds.get_xdata(), [1, 2, 3])
+    np.testing.assert_allclose(mean.get_xdata(), [2])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["act", "x"]
+    assert list(axes.lines[-1].get_xdata()) == [4.0, 4.0]
 
 
 def test_an_arm_keeps_its_stroke_and_shares_it_with_no_neighbour() -> None:
@@ -121,9 +150,9 @@ def test_colours_stand_out_on_light_and_dark_pages(site: Path) -> None:
 
 
 def test_inline_svg_can_share_a_page_and_repeats(parity: Evidence) -> None:
-    (figure,) = curves(parity, titled=False).values()
+    (figure,) = curves(parity, drawn_of(parity)).values()
     text = inline_svg(figure, prefix="one", label='<"loss">')
-    (again,) = curves(parity, titled=False).values()
+    (again,) = curves(parity, drawn_of(parity)).values()
     assert text == inline_svg(again, prefix="one", label='<"loss">')
     other = inline_svg(figure, prefix="two", label="loss")
     ids = set(re.findall(r'id="([^"]+)"', text))
@@ -141,28 +170,17 @@ def test_inline_svg_can_share_a_page_and_repeats(parity: Evidence) -> None:
     assert [float(n) for n in root.attrib["viewBox"].split()][:2] == [0, 0]
 
 
-def test_figures_are_saved_as_png_for_those_who_want_them(
-    tmp_path: Path, parity: Evidence, large: Evidence
-) -> None:
-    (path,) = save_figures(parity, tmp_path / "a")
-    assert path.name == "parity-laptop-curve-loss.png"
-    assert path.read_bytes().startswith(b"\x89PNG")
-    (again,) = save_figures(parity, tmp_path / "b")
-    assert again.read_bytes() == path.read_bytes()
-    names = [path.name for path in save_figures(large, tmp_path)]
-    assert names[-1] == "digits-laptop-series-response-by-layer.png"
-
-
 def test_importing_the_report_draws_in_no_drawing_library() -> None:
     heavy = "{'matplotlib', 'jinja2', 'numpy', 'scipy', 'torch'}"
-    script = f"import sys, quire.report; print(sorted({heavy} & set(sys.modules)))"
+    script = "import sys, quire.report.console, quire.report.overview\n"
+    script += f"print(sorted({heavy} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
 
 def test_global_settings_are_left_alone(parity: Evidence) -> None:
     with matplotlib.rc_context({"font.size": 31, "lines.linewidth": 9}):
-        (figure,) = curves(parity).values()
+        (figure,) = curves(parity, drawn_of(parity)).values()
         assert figure.axes[0].lines[0].get_linewidth() == 1.5
         with style():
             assert matplotlib.rcParams["font.size"] == 8.5

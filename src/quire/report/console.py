@@ -1,197 +1,187 @@
-"""What the command line prints: tables on a terminal, plain text elsewhere."""
+"""What the command line prints: plain lines that fit any width, coloured on a terminal."""
 
-import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from quire.lab.evidence import ClaimRecord, Evidence, best_verdicts
-from quire.lab.papers import PRESETS, Claim, Paper
+from quire.report.board import Board
+from quire.report.lines import STYLES, console, say, say_marked, say_named
+from quire.report.overview import Row
 
 if TYPE_CHECKING:
-    from quire.lab.execute import Outcome
-    from quire.lab.job import Job
+    from quire.lab.evidence import Evidence
+    from quire.lab.freshness import Standing
+    from quire.lab.papers import Claim, Paper, Preset
     from quire.lab.verify import Verified
+    from quire.report.model import Group, Outcome
 
-STYLES = {"holds": "green", "fails": "red", "undecided": "yellow", "one seed": "yellow",
-          "not run": "dim"}  # fmt: skip
+__all__ = [
+    "Board", "print_card", "print_chain", "print_data", "print_doctor", "print_papers",
+    "print_races", "print_standing", "print_verified",
+]  # fmt: skip
+_NAME = 19
+_COLUMNS: "tuple[tuple[str, str, int, Group, Outcome | None], ...]" = (
+    ("trends", "hold", 6, "trends", "holds"),
+    ("", "fail", 6, "trends", "fails"),
+    ("", "open", 6, "trends", "undecided"),
+    ("", "not run", 9, "trends", "not run"),
+    ("numbers", "decided", 9, "numbers", None),
+    ("identities", "hold", 11, "identities", None),
+    ("beyond", "hold", 8, "beyond", None),
+)
+"""Two lines of heading, width, and what is counted; where it is None, how many of how many."""
 
 
-def console() -> Console:
-    """Standard output; wide where it is no terminal, so that nothing is folded in a log."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
-
-
-def counts(paper: Paper, evidence: Sequence[Evidence]) -> Counter[str]:
-    """How many of a paper's claims hold, fail, are undecided, are not run."""
-    best = best_verdicts(evidence, paper.name)
-    found: Counter[str] = Counter()
-    for claim in paper.claims:
-        verdict = best[claim.id][0].verdict if claim.id in best else "not run"
-        found["undecided" if verdict == "one seed" else verdict] += 1
-    return found
-
-
-def print_papers(
-    papers: Sequence[Paper], evidence: Sequence[Evidence], *, markdown: bool = False
-) -> None:
-    """The table of `quire list`."""
+def print_papers(rows: Sequence[Row], *, markdown: bool = False) -> None:
+    """The table of `quire list`: a line of counts a paper, and a line that says what it is."""
     if markdown:
-        from quire.report.tables import papers_markdown
+        from quire.report.tables import rows_markdown
 
-        print(papers_markdown(papers, evidence))
+        print(rows_markdown(rows))
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("paper", "family", "year"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("what it says", ratio=1)
-    for heading in ("holds", "fails", "undecided", "not run"):
-        table.add_column(heading, justify="right", style=STYLES[heading], no_wrap=True)
-    for paper in papers:
-        found = counts(paper, evidence)
-        numbers = [str(found[key] or "·") for key in ("holds", "fails", "undecided", "not run")]
-        table.add_row(paper.name, paper.family, str(paper.year), escape(paper.summary), *numbers)
-    console().print(table)
-
-
-def print_card(paper: Paper, evidence: Sequence[Evidence]) -> None:
-    """What `quire show` prints."""
     out = console()
-    out.print(f"[bold]{escape(paper.title)}[/bold] ({paper.year})")
-    out.print(escape(", ".join(paper.authors)))
-    links = [f"arXiv {paper.arxiv}" if paper.arxiv else "", paper.venue or "", paper.url or ""]
-    out.print(escape(" · ".join(link for link in links if link)), style="dim")
-    out.print(escape(paper.summary))
-    if paper.code:
-        out.print(f"Reference code: {paper.code.repository} ({paper.code.licence})", style="dim")
-    out.print("\n[bold]Parts[/bold]")
-    names = public_names(paper)
-    line = f"from {paper.module} import "
-    out.print(escape(line + ", ".join(names)), soft_wrap=True)
-    out.print("\n[bold]Experiments[/bold]")
-    for name, experiment in paper.experiments.items():
-        out.print(f"  {paper.name}/{name}  [dim]{escape(experiment.summary)}[/dim]")
-        out.print(f"    arms: {', '.join(experiment.arms)}", soft_wrap=True)
-        needs = [*(f"data {d}" for d in experiment.data), *(f"extra {e}" for e in experiment.needs)]
-        if needs:
-            out.print(f"    needs: {', '.join(needs)}")
-    out.print(f"    presets of each: {', '.join(PRESETS)}\n")
-    best = best_verdicts(evidence, paper.name)
-    table = _claims_table("Claims")
-    for claim in paper.claims:
-        record, item = best.get(claim.id, (None, None))
-        _claim_row(table, claim, record, item.preset if item else "")
-    out.print(table)
-    out.print(f"quire verify {paper.name}   ·   card: {paper.folder / 'README.md'}", style="dim")
+    for place, (name, last) in enumerate((("", ""), ("paper", "stale"))):
+        heads = "".join(f"{column[place]:>{column[2]}}" for column in _COLUMNS)
+        out.print(Text(f"{name:{_NAME}}{heads}{last:>6}".rstrip(), style="dim"))
+    for row in rows:
+        _say_paper(out, row)
+    scales = sorted({scale for row in rows for scale in row.scales})
+    numbers = [row.counts["numbers"] for row in rows]
+    decided = sum(count["holds"] + count["fails"] for count in numbers)
+    whole = sum(sum(count.values()) for count in numbers)
+    out.print()
+    say(out, f"Of the papers' {whole} numbers {decided or 'none'} {_has(decided)} been decided. "
+             f"Trends stand at {' and '.join(scales) or 'no'} scale: reduced settings show "
+             "the trend in small. quire show PAPER tells more.", style="dim")  # fmt: skip
 
 
-def public_names(paper: Paper) -> list[str]:
-    """The names in `__all__` of a paper's `__init__.py`, read without importing it."""
-    import ast
-
-    tree = ast.parse((paper.folder / "__init__.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            names: list[str] = ast.literal_eval(node.value)
-            return names
-    return []
+def _has(amount: int) -> str:
+    return "have" if amount > 1 else "has"
 
 
-def print_verified(found: Sequence["Verified"], preset: str) -> None:
-    """The verdicts of `quire verify`."""
+def _say_paper(out: Console, row: Row) -> None:
+    line = Text(f"{row.name:{_NAME}}", style="bold")
+    if len(row.name) >= _NAME:
+        out.print(line)
+        line = Text(" " * _NAME)
+    for _, _, width, group, outcome in _COLUMNS:
+        counts = row.counts[group]
+        if outcome is None:
+            amount = counts["holds"] + (counts["fails"] if group == "numbers" else 0)
+            whole = sum(counts.values())
+            cell, style = f"{amount}/{whole}" if whole else "·", ""
+        else:
+            cell, style = str(counts[outcome] or "·"), STYLES[outcome]
+        line.append(f"{cell:>{width}}", style=f"not bold {style if cell != '·' else 'dim'}")
+    line.append(f"{row.stale or '·':>6}", style=f"not bold {'yellow' if row.stale else 'dim'}")
+    out.print(line)
+    scales = f"{', '.join(row.scales)} scale" if row.scales else "not run"
+    say(out, f"{row.family}, {row.year}, {scales}. {row.summary}", indent=2, style="dim")
+
+
+def print_card(paper: "Paper", evidence: "Sequence[Evidence]", *, whole: bool = False) -> None:
+    """What `quire show` prints; `whole` lists every claim."""
+    from quire.report import card
+
+    card.print_card(paper, evidence, whole=whole)
+
+
+def print_chain(paper: "Paper", claim: "Claim", evidence: "Sequence[Evidence]") -> None:
+    """What `quire why` prints."""
+    from quire.report import card
+
+    card.print_chain(paper, claim, evidence)
+
+
+def print_verified(found: "Sequence[Verified]", preset: "Preset") -> None:
+    """The verdicts of `quire verify`, an experiment at a time, then counts and surprises."""
+    from quire.report.card import say_claims
+    from quire.report.model import Found, Judged, tally
+    from quire.report.wording import group_words
+
     out = console()
+    everything = []
     for item in found:
-        table = _claims_table(f"{item.paper.name}/{item.experiment} at {preset}")
-        records = {c.id: c for c in item.evidence.claims} if item.evidence else {}
-        for claim in item.paper.claims:
-            if claim.experiment == item.experiment:
-                default = ClaimRecord(id=claim.id, verdict="not run", reason=item.reason)
-                _claim_row(table, claim, records.get(claim.id, default), preset)
-        out.print(table)
+        say(out, f"{item.paper.name}/{item.experiment} at {preset}", style="bold")
         if item.evidence is None:
-            out.print(f"not run: {escape(item.reason)}", style="yellow", soft_wrap=True)
+            word = "stopped" if item.crashed else "not run"
+            say_marked(out, f"{word}:", item.reason, style="yellow", indent=2)
+            out.print()
+            continue
+        records = {record.id: record for record in item.evidence.claims}
+        judged = []
+        for claim in item.paper.experiments[item.experiment].claims:
+            record = records.get(claim.id)
+            known = record is not None and record.verdict != "not run"
+            judged.append(Judged(claim, (Found(record, item.evidence),) if known else ()))  # type: ignore[arg-type]
+            if record is not None and not known and preset in claim.at:
+                judged.pop()
+                say_marked(out, "not run:", f"{claim.id}: {record.reason}", style="yellow",
+                           indent=2)  # fmt: skip
+        decided = [each for each in judged if preset in each.claim.at]
+        if not decided:
+            say(out, f"{len(item.evidence.runs)} runs came to their end", indent=2, style="dim")
+        say_claims(out, decided if preset == "smoke" else judged)
+        everything += decided
         out.print()
-    total = Counter(c.verdict for v in found if v.evidence for c in v.evidence.claims)
-    out.print(", ".join(f"{n} {verdict}" for verdict, n in total.most_common()) or "nothing run")
+    if preset == "smoke":
+        say(out, "smoke proves that everything runs and decides identities; trends are decided at "
+                 "laptop and above.")  # fmt: skip
+    say(out, "; ".join(group_words(tally(everything))) or "No claim was decided.")
     for item in found:
-        for claim in item.surprises:
-            out.print(f"fails unexpectedly: {claim.id} ({escape(claim.check)})", style="red")
+        for claim, verdict in item.surprises:
+            says = f"{item.paper.name}/{claim.id} ({claim.check})"
+            say_marked(out, f"{verdict} unexpectedly:", says, style="red")
 
 
-def _claims_table(title: str) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False)
-    table.add_column("verdict", no_wrap=True)
-    table.add_column("claim", no_wrap=True)
-    table.add_column("says", overflow="fold", ratio=3)
-    table.add_column("measured (left vs right, 95 % interval of the difference)", ratio=2)
-    table.add_column("paper", no_wrap=True)
-    table.add_column("at", no_wrap=True, style="dim")
-    return table
-
-
-def _claim_row(table: Table, claim: Claim, record: ClaimRecord | None, preset: str) -> None:
-    verdict = record.verdict if record else "not run"
-    text = f"[{STYLES[verdict]}]{verdict}[/]"
-    if claim.expected == "fails":
-        text += " [dim](expected to fail)[/dim]"
-    table.add_row(
-        text, claim.id, escape(claim.says), escape(measured(record)), escape(claim.paper or ""),
-        preset if verdict != "not run" else ", ".join(claim.at),
-    )  # fmt: skip
-
-
-def measured(record: ClaimRecord | None) -> str:
-    """``0.93 vs 0.5 [0.41, 0.45] 3 seeds``, or why there is nothing."""
-    if record is None or record.left is None or record.right is None:
-        return record.reason if record else ""
-    text = f"{record.left:.4g} vs {record.right:.4g}"
-    if record.interval:
-        text += f" [{record.interval[0]:.3g}, {record.interval[1]:.3g}]"
-    text += f", {record.seeds} seed{'s' if record.seeds != 1 else ''}"
-    return f"{text} ({record.reason})" if record.reason else text
+def print_standing(evidence: "Evidence", standing: "Standing") -> None:
+    """One line: a piece of evidence, and how it stands to the code."""
+    style = {"fresh": "green", "carried": "green", "stale": "yellow"}[standing.state]
+    name = evidence.file_name.removesuffix(".json")
+    say_marked(console(), standing.state, f"{name}  {standing.reason}".rstrip(), style=style)
 
 
 def print_data(rows: Sequence[Any]) -> None:
-    """The table of `quire data list` and `check`."""
+    """What `quire data list` and `check` print: two lines a dataset."""
     from quire.data.catalogue import DATASETS
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("dataset", "here", "checksum", "where", "licence", "what"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("dataset", "here"))
+    out = console()
     for row in rows:
-        checksum = {True: "ok", False: "differs", None: "unknown"}[row.checksum_ok]
+        checksum = {True: ", checksums agree", False: ", a checksum differs", None: ""}
         entry = DATASETS[row.name]
-        table.add_row(
-            row.name, "yes" if row.present else "no", checksum if row.present else "",
-            escape(str(row.where or row.detail)), escape(entry.licence), escape(entry.summary),
-        )  # fmt: skip
-    console().print(table)
+        mark = f"{row.name}: {'here' if row.present else 'missing'}"
+        known = checksum[row.checksum_ok] if row.present else ""
+        style = "red" if row.checksum_ok is False else "green" if row.present else "yellow"
+        places = [str(row.where) if row.where else "", row.detail]
+        say_marked(out, f"{mark}{known}", " · ".join(text for text in places if text), style=style)
+        say(out, f"{entry.summary} · licence: {entry.licence}", indent=2, style="dim")
 
 
 def print_races(name: str, result: dict[str, Any]) -> None:
-    """The table of `quire bench`."""
-    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    for heading in ("race", "unit", "ours", "peer", "ratio", "goal", ""):
-        table.add_column(heading, justify="left" if heading in ("race", "unit", "") else "right")
+    """What `quire bench` prints: two lines a race, no time where the parity test failed."""
+    out = console()
+    say(out, name, style="bold")
     for race in result["races"]:
-        goal = race.get("goal")
-        verdict = ""
-        if goal is not None and race.get("ratio") is not None:
-            verdict = "reached" if race["ratio"] >= goal else "not reached"
         if race.get("parity") is False:
-            verdict = "[red]parity test failed: no time[/red]"
-        cells = [_cell(race.get(key)) for key in ("ours", "peer", "ratio")]
-        table.add_row(race["name"], race["unit"], *cells, _cell(goal), verdict)
-    console().print(table)
+            say_marked(
+                out, f"{race['name']}:", "parity test failed: no time", style="red", indent=2
+            )
+            continue
+        goal, ratio = race.get("goal"), race.get("ratio")
+        texts = [
+            f"ours {_rate(race.get('ours'))}",
+            f"peer {_rate(race.get('peer'))} {race['unit']}",
+        ]
+        texts += [f"ratio {ratio:.3g}"] if ratio is not None else []
+        if goal is not None and ratio is not None:
+            texts.append(f"goal {goal:.3g} {'reached' if ratio >= goal else 'not reached'}")
+        style = "yellow" if goal is not None and ratio is not None and ratio < goal else "bold"
+        say_marked(out, f"{race['name']}:", "; ".join(texts), style=style, indent=2)
 
 
-def _cell(value: Any) -> str:
+def _rate(value: Any) -> str:
     if isinstance(value, dict):
         return f"{value['median']:.4g} ({value['q1']:.4g} to {value['q3']:.4g})"
     return "" if value is None else f"{value:.3g}"
@@ -204,114 +194,61 @@ def print_doctor() -> None:
     from quire.data.catalogue import DATASETS
     from quire.data.store import status
     from quire.lab.device import environment, pick_device, pick_precision
-    from quire.lab.errors import MissingError
     from quire.lab.evidence import evidence_folder, machine_name
     from quire.lab.execute import data_root
-    from quire.lab.job import check_extras, cores
-    from quire.lab.papers import find_paper, paper_names
+    from quire.lab.extras import extra_names
+    from quire.lab.job import cores
+    from quire.lab.papers import readable_papers
 
     out = console()
     device = pick_device("auto")
-    for key, value in environment(device, torch.get_num_threads()).items():
-        out.print(f"{key:12} {value}")
-    out.print(f"{'cores':12} {cores()}")
-    out.print(f"{'bfloat16':12} {pick_precision('auto', device) == 'bfloat16'}")
-    out.print(f"{'machine':12} {machine_name()}")
-    out.print(f"{'data':12} {data_root() or 'user cache'}")
-    out.print(f"{'evidence':12} {evidence_folder()}")
-    for extra in ("vision", "ray", "tensorboard", "docs", "peers", "test", "dev"):
-        try:
-            check_extras((extra,))
-            out.print(f"{'extra':12} {extra}: installed")
-        except MissingError as error:
-            out.print(f"{'extra':12} {extra}: {escape(str(error))}", style="yellow")
+    facts = {key: str(value) for key, value in
+             environment(device, torch.get_num_threads()).items()}  # fmt: skip
+    facts |= {
+        "cores": str(cores()),
+        "bfloat16": str(pick_precision("auto", device) == "bfloat16"),
+        "machine": machine_name(),
+        "data": str(data_root() or "user cache"),
+        "evidence": str(evidence_folder()),
+    }
+    say_named(out, list(facts.items()), indent=0)
+    say(out, "\nExtras", style="bold")
+    for extra in extra_names():
+        lacking = _lacking(extra)
+        say_marked(out, extra, lacking or "installed", style="yellow" if lacking else "green",
+                   indent=2)  # fmt: skip
     here = {name: status(name, data_root()).present for name in DATASETS}
+    say(out, "\nDatasets", style="bold")
     for name, present in here.items():
         word = "here" if present else f"missing; get it with: quire data get {name}"
-        out.print(f"{'dataset':12} {name}: {word}", style=None if present else "yellow")
-    for name in paper_names():
-        paper = find_paper(name)
-        lacking = []
-        for key, experiment in paper.experiments.items():
-            try:
-                check_extras(experiment.needs)
-            except MissingError:
-                lacking.append(key)
-                continue
-            if not all(here.get(item, True) for item in experiment.data):
-                lacking.append(key)
-        text = f"cannot run {', '.join(lacking)} yet" if lacking else "every experiment can run"
-        out.print(f"{'paper':12} {name}: {text}", style="yellow" if lacking else None)
+        say_marked(out, name, word, style="green" if present else "yellow", indent=2)
+    say(out, "\nPapers", style="bold")
+    papers, faults = readable_papers()
+    for paper in papers:
+        _say_runnable(out, paper, here)
+    for fault in faults:
+        say_marked(out, "broken:", str(fault), style="red", indent=2)
 
 
-class Board:
-    """Progress of many runs: a live table on a terminal, a line a finished run elsewhere."""
-
-    def __init__(self) -> None:
-        self._out = console()
-        self._live: Any = None
-        self._began = time.monotonic()
-        self._total = self._done = 0
-
-    def __enter__(self) -> "Board":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def begin(self, jobs: Sequence["Job"]) -> None:
-        """Say how many runs there are."""
-        self._began, self._total = time.monotonic(), len(jobs)
-        if self._out.is_terminal and jobs:
-            from rich.live import Live
-
-            self._live = Live(console=self._out, refresh_per_second=2, transient=True)
-            self._live.start()
-
-    def report(self, outcome: "Outcome", done: int, total: int) -> None:
-        """Print an outcome."""
-        from quire.lab.progress import numbers
-
-        self._done = done
-        text = outcome.reason or numbers(dict(list(outcome.metrics.items())[:4]))
-        status = "" if outcome.status == "done" else f" {outcome.status}"
-        line = f"[{done}/{total}] {outcome.job.label}{status}  {text}"
-        self._out.print(escape(line), soft_wrap=True)
-
-    def watch(self, jobs: Sequence["Job"]) -> None:
-        """Draw the runs at work with the last values they logged."""
-        if self._live is None:
-            return
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for job in jobs:
-            row = last_line(job.directory / "metrics.jsonl")
-            where = f"{row['loop']} {row['step'] + 1}/{row['of']}" if row else "starting"
-            values = {k: v for k, v in row.items() if k not in ("loop", "step", "of")}
-            text = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
-            table.add_row(escape(job.label), where, text)
-        spent = time.monotonic() - self._began
-        left = spent / self._done * (self._total - self._done) if self._done else None
-        eta = f", about {left / 60:.0f} min left" if left is not None else ""
-        table.caption = f"{self._done} of {self._total} runs{eta}"
-        self._live.update(table)
-
-
-def last_line(path: Path) -> dict[str, Any]:
-    """The last whole line of a journal, without reading the rest."""
-    import json
+def _lacking(extra: str) -> str:
+    from quire.lab.errors import MissingError
+    from quire.lab.extras import check_extras
 
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            return row
-    return {}
+        check_extras((extra,))
+    except MissingError as error:
+        return str(error)
+    return ""
+
+
+def _say_runnable(out: Console, paper: "Paper", here: dict[str, bool]) -> None:
+    """What the paper cannot run here, and why."""
+    reasons: dict[str, list[str]] = {}
+    for name, experiment in paper.experiments.items():
+        missing = [f"extra {extra}" for extra in experiment.needs if _lacking(extra)]
+        missing += [f"data {item}" for item in experiment.data if not here.get(item, False)]
+        if missing:
+            reasons.setdefault(", ".join(missing), []).append(name)
+    texts = [f"cannot run {', '.join(names)} (lacks {why})" for why, names in reasons.items()]
+    say_marked(out, paper.name, "; ".join(texts) or "every experiment can run",
+               style="yellow" if texts else "green", indent=2)  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quire.lab.evidence import Evidence
+from quire.lab.evidence import Evidence, RunCurves
 from quire.report.model import arm_names, finished
 from quire.report.numbers import number
 
@@ -45,6 +45,8 @@ class Stroke:
 
 
 Strokes = Mapping[str, Stroke]
+Drawn = Mapping[tuple[str, int], RunCurves]
+"""What is drawn of each run, by arm and seed."""
 
 
 def strokes(groups: Iterable[Iterable[str]]) -> dict[str, Stroke]:
@@ -62,64 +64,111 @@ def strokes(groups: Iterable[Iterable[str]]) -> dict[str, Stroke]:
 
 
 def curves(
-    evidence: Evidence, *, known: Strokes | None = None, titled: bool = True
+    evidence: Evidence, drawn: Drawn, *, known: Strokes | None = None
 ) -> dict[str, "Figure"]:
     """A figure for each logged name: its value against the step, one colour an arm.
 
-    `known` gives arms their strokes. With `titled=False` a figure has neither title nor legend,
-    for a page that has both. Where seeds end at different steps, the mean is over those still
-    running.
+    `drawn` holds what was logged, by arm and seed; `known` gives arms their strokes. A figure has
+    neither title nor legend: the page has both. Where seeds end at different steps, the mean is
+    over those still running.
     """
     arms = arm_names(evidence)
-    names = dict.fromkeys(name for run in evidence.runs for name in run.curves)
-    drawn = {}
-    for name in names:
+    runs = _finished(evidence, drawn)
+    figures = {}
+    for name in dict.fromkeys(name for run in runs for name in run.curves):
         lines = {
-            arm: [run.curves[name] for run in finished(evidence, arm) if name in run.curves]
+            arm: [run.curves[name] for run in runs if run.arm == arm and name in run.curves]
             for arm in arms
         }
-        drawn[name] = _figure(
-            name, lines, known or strokes([arms]), x_label="step", y_label="", titled=titled
-        )
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+        figures[caption(name)] = _figure(lines, known or strokes([arms]), "step", "")
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
 def series(
-    evidence: Evidence, *, known: Strokes | None = None, titled: bool = True
+    evidence: Evidence, drawn: Drawn, *, known: Strokes | None = None
 ) -> dict[str, "Figure"]:
     """A figure for each series of the finished runs, the arms laid over one another."""
     arms = arm_names(evidence)
-    names = dict.fromkeys(name for run in evidence.runs for name in run.series)
-    drawn = {}
-    for name in names:
+    runs = _finished(evidence, drawn)
+    figures = {}
+    for name in dict.fromkeys(name for run in runs for name in run.series):
         lines = {
             arm: [
                 tuple(zip(run.series[name].x, run.series[name].y, strict=False))
-                for run in finished(evidence, arm)
-                if name in run.series
+                for run in runs
+                if run.arm == arm and name in run.series
             ]
             for arm in arms
         }
-        first = next(run.series[name] for run in evidence.runs if name in run.series)
-        drawn[name] = _figure(
-            name, lines, known or strokes([arms]),
-            x_label=first.x_label, y_label=first.y_label, titled=titled,
-        )  # fmt: skip
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+        first = next(run.series[name] for run in runs if name in run.series)
+        figures[name.replace("_", " ")] = _figure(
+            lines, known or strokes([arms]), first.x_label, first.y_label
+        )
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def save_figures(evidence: Evidence, folder: Path) -> list[Path]:
-    """Write every curve and series of `evidence` to `folder` as PNG files; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind, figures in (("curve", curves(evidence)), ("series", series(evidence))):
-        for name, figure in figures.items():
-            path = folder / f"{evidence.experiment}-{evidence.preset}-{kind}-{slug(name)}.png"
-            with style():
-                # The creator's version would make the same figure differ between installs.
-                figure.savefig(path, metadata={"Software": None})
-            paths.append(path)
-    return paths
+def _finished(evidence: Evidence, drawn: Drawn) -> list[RunCurves]:
+    """What is drawn of the runs that came to their end, by arm and seed."""
+    done = [(run.arm, run.seed) for arm in arm_names(evidence) for run in finished(evidence, arm)]
+    return [drawn[key] for key in done if key in drawn]
+
+
+def caption(name: str) -> str:
+    """What a logged value is called: ``gaussian0/loss`` is ``loss against step, gaussian0``."""
+    loop, _, key = name.rpartition("/")
+    return f"{key.replace('_', ' ')} against step{', ' + loop.replace('_', ' ') if loop else ''}"
+
+
+@dataclass(frozen=True)
+class Dots:
+    """What a dot plot shows: a row an arm, the claim's own ones in colour."""
+
+    label: str
+    rows: Mapping[str, Sequence[float]]
+    """A value a seed."""
+    own: frozenset[str]
+    line: float | None = None
+    """A number that the claim compares with."""
+
+
+def dots(content: Dots, *, known: Strokes) -> "Figure":
+    """A row an arm: seeds as dots, their mean with Student's 95 % interval as a bar."""
+    from quire.lab.claims import student
+
+    with style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(4.6, 0.75 + 0.26 * max(2, len(content.rows))))
+        axes = figure.add_subplot()
+        values = [value for seeds in content.rows.values() for value in seeds]
+        values += [] if content.line is None else [content.line]
+        for place, (name, seeds) in enumerate(content.rows.items()):
+            stroke = known.get(name) or Stroke.numbered(place)
+            colour = stroke.colour if name in content.own else INK
+            alpha = 1.0 if name in content.own else 0.55
+            mean = sum(seeds) / len(seeds)
+            if len(seeds) > 1:
+                low, high = student(seeds)
+                axes.plot([low, high], [place, place], color=colour, alpha=0.45 * alpha, lw=4,
+                          solid_capstyle="butt")  # fmt: skip
+            axes.plot(seeds, [place] * len(seeds), "o", ms=3, color=colour, alpha=alpha)
+            axes.plot([mean], [place], "|", ms=11, mew=2, color=colour, alpha=alpha)
+        if content.line is not None:
+            axes.axvline(content.line, color=INK, lw=1, ls=(0, (4, 2)))
+        if min(values) > 0 and max(values) / min(values) > _WIDE:
+            from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+            axes.set_xscale("log")
+            axes.set_xlim(min(values) / 2, max(values) * 2)
+            axes.xaxis.set_major_locator(LogLocator(numticks=6))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        names = [name if len(name) <= 30 else f"{name[:29]}…" for name in content.rows]
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        axes.set_ylim(len(content.rows) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(content.label, parse_math=False)
+    return figure
 
 
 @contextlib.contextmanager
@@ -142,9 +191,8 @@ Points = Sequence[tuple[float, float | None]]
 
 
 def _figure(
-    name: str, lines: Mapping[str, Sequence[Points]], known: Strokes, *,
-    x_label: str, y_label: str, titled: bool,
-) -> "Figure | None":  # fmt: skip
+    lines: Mapping[str, Sequence[Points]], known: Strokes, x_label: str, y_label: str
+) -> "Figure | None":
     """Arms over one another, or None where no arm has a finite point."""
     summaries = {arm: _over_seeds(seeds) for arm, seeds in lines.items()}
     present = {arm: summary for arm, summary in summaries.items() if summary is not None}
@@ -161,9 +209,6 @@ def _figure(
         # A label is text: a stray dollar sign must not start a formula.
         axes.set_xlabel(x_label, parse_math=False)
         axes.set_ylabel(y_label, parse_math=False)
-        if titled:
-            axes.set_title(name, parse_math=False)
-            _legend(figure, axes)
     return figure
 
 
@@ -198,15 +243,6 @@ def _scale(axes: "Axes", summaries: Iterable[tuple[Any, ...]], *, steps: bool) -
     if steps:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    """A legend under the axes, for which the figure grows."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels)) > 24 else 2
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + 0.19 * math.ceil(len(labels) / columns))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def _over_seeds(

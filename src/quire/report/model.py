@@ -2,18 +2,63 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from quire.lab.claims import Check
-from quire.lab.evidence import ClaimRecord, Evidence, RunRecord, best_verdicts
+from quire.lab.evidence import (
+    ClaimRecord,
+    Evidence,
+    RunRecord,
+    all_evidence,
+    evidence_folder,
+    ranked_verdicts,
+)
+from quire.lab.freshness import Standing, standings
 from quire.lab.papers import PRESETS, Claim, Paper
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 OUTCOMES: tuple[Outcome, ...] = ("holds", "fails", "undecided", "not run")
-Stale = Callable[[Evidence], bool]
-"""Whether the code that decided some evidence has changed since."""
+Group = Literal["trends", "numbers", "identities", "beyond"]
+GROUPS: dict[Group, str] = {
+    "trends": "the paper's trends",
+    "numbers": "the paper's numbers",
+    "identities": "identities",
+    "beyond": "beyond the paper",
+}
+"""Claims are counted apart: a trend in small is not a number of the paper's table."""
+Counts = dict[Group, dict[Outcome, int]]
+Standings = Mapping[str, Standing]
+"""How each piece of evidence stands to the code, by its file's name."""
+FRESH = Standing("fresh")
+
+
+class OwnEvidence(Evidence):
+    """Evidence of one's own runs, which nobody has committed."""
+
+
+def known_evidence(paper: Paper, own: Path) -> list[Evidence]:
+    """The committed evidence for `paper` and one's own below the folder `own`.
+
+    Under the same file name one's own wins; it is known by its class, `OwnEvidence`. A file that
+    is not evidence raises `UserError` with one line.
+    """
+    found = {item.file_name: item for item in all_evidence(paper=paper.name)}
+    for item in all_evidence(own, paper.name):
+        found[item.file_name] = OwnEvidence.model_construct(**dict(item))
+    return [found[name] for name in sorted(found)]
+
+
+def folder_of(evidence: Evidence, own: Path | None) -> Path:
+    """The folder that the evidence was read from, where its curves stand as well."""
+    return own if own is not None and isinstance(evidence, OwnEvidence) else evidence_folder()
+
+
+def known_standings(paper: Paper, evidence: Iterable[Evidence]) -> Standings:
+    """How the evidence for `paper` stands to the code as it is, by its file's name."""
+    return standings([item for item in evidence if item.paper == paper.name])
 
 
 @dataclass(frozen=True)
@@ -56,16 +101,12 @@ class ArmResult:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A claim with its most telling verdict, and the verdicts it got elsewhere."""
+class Found:
+    """A claim's verdict at one scale on one machine, and how its evidence stands to the code."""
 
-    claim: Claim
     record: ClaimRecord
-    evidence: Evidence | None
-    stale: bool
-    values: Mapping[str, Spread]
-    """Each ``arm.metric`` of the check, over seeds."""
-    elsewhere: tuple[tuple[ClaimRecord, Evidence], ...]
+    evidence: Evidence
+    standing: Standing = FRESH
 
     @property
     def outcome(self) -> Outcome:
@@ -73,60 +114,126 @@ class Judged:
         return "undecided" if self.record.verdict == "one seed" else self.record.verdict
 
     @property
-    def expected(self) -> bool:
-        """Whether a decided verdict is the one that `paper.toml` expects."""
-        return self.outcome not in ("holds", "fails") or self.outcome == self.claim.expected
+    def stale(self) -> bool:
+        """Whether the code or the settings behind it have changed since."""
+        return self.standing.state == "stale"
 
-    @property
-    def check(self) -> Check:
-        """The claim's comparison."""
-        return Check.parse(self.claim.check)
-
-    @property
-    def difference(self) -> float | None:
-        """Mean of left - right, where both are finite."""
-        left, right = self.record.left, self.record.right
-        if left is None or right is None or not math.isfinite(left - right):
-            return None
-        return left - right
-
-
-def never_stale(evidence: Evidence) -> bool:
-    """Stands in where nobody can tell whether the code has changed."""
-    return False
-
-
-def judge(paper: Paper, evidence: Iterable[Evidence], stale: Stale = never_stale) -> list[Judged]:
-    """The claims of `paper` in its own order, each with its verdict."""
-    evidence = [item for item in evidence if item.paper == paper.name]
-    best = best_verdicts(evidence, paper.name)
-    judged = []
-    for claim in paper.claims:
-        record, item = best.get(claim.id, (ClaimRecord(id=claim.id, verdict="not run"), None))
-        if item is None or item.experiment != claim.experiment:
-            judged.append(
-                Judged(claim, ClaimRecord(id=claim.id, verdict="not run"), None, False, {}, ())
+    def values(self, check: Check) -> dict[tuple[str, str], Spread]:
+        """Each ``arm.metric`` of `check` over the seeds that all its arms have finished."""
+        runs = {arm: finished(self.evidence, arm) for arm in check.arms}
+        done = [{run.seed for run in each} for each in runs.values() if each]
+        seeds = set.intersection(*done) if done else set()
+        return {
+            (arm, metric): Spread.of(values)
+            for arm, metric in sorted(check.names)
+            if (
+                values := [
+                    run.metrics[metric]
+                    for run in runs[arm]
+                    if run.seed in seeds and metric in run.metrics
+                ]
             )
-            continue
-        others = [
-            (other, source)
-            for source in by_weight(evidence)
-            for other in source.claims
-            if other.id == claim.id and source is not item and other.verdict != "not run"
-        ]
-        values = {
-            f"{arm}.{metric}": Spread.of([run.metrics[metric] for run in runs])
-            for arm, metric in sorted(Check.parse(claim.check).names)
-            if (runs := [run for run in finished(item, arm) if metric in run.metrics])
         }
-        judged.append(Judged(claim, record, item, stale(item), values, tuple(others)))
-    return judged
 
 
-def tally(judged: Iterable[Judged]) -> dict[Outcome, int]:
-    """How many claims hold, fail, are undecided and were not run."""
-    outcomes = [item.outcome for item in judged]
-    return {outcome: outcomes.count(outcome) for outcome in OUTCOMES}
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its verdicts, the largest scale first."""
+
+    claim: Claim
+    found: tuple[Found, ...] = ()
+
+    @property
+    def best(self) -> Found | None:
+        """The verdict at the largest scale; None where no evidence decides the claim."""
+        return self.found[0] if self.found else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict as it is counted."""
+        return self.found[0].outcome if self.found else "not run"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict as it was given."""
+        return self.found[0].record.verdict if self.found else "not run"
+
+    @property
+    def group(self) -> Group:
+        """Where it is counted."""
+        return group_of(self.claim)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the evidence of its verdict is stale."""
+        return bool(self.found) and self.found[0].stale
+
+    @property
+    def expected(self) -> bool:
+        """Whether a decided verdict is the one that surprises nobody at its preset."""
+        if self.best is None or self.outcome not in ("holds", "fails"):
+            return True
+        return self.outcome == self.claim.expected(self.best.evidence.preset)
+
+    @property
+    def reason(self) -> str:
+        """Why it fails where it does, why it was not decided, or nothing."""
+        if self.best is None:
+            return ""
+        known = self.claim.fails.get(self.best.evidence.preset, "")
+        return known if self.outcome == "fails" and known else self.best.record.reason
+
+    @property
+    def others(self) -> tuple[Found, ...]:
+        """What other scales and machines found."""
+        return self.found[1:]
+
+    @property
+    def disagree(self) -> bool:
+        """Whether it holds at one scale or machine and fails at another."""
+        return {"holds", "fails"} <= {item.outcome for item in self.found}
+
+
+def group_of(claim: Claim) -> Group:
+    """Where a claim is counted: what goes beyond the paper is apart, whatever its kind."""
+    if claim.origin == "beyond":
+        return "beyond"
+    return {"trend": "trends", "number": "numbers", "identity": "identities"}[claim.kind]  # type: ignore[return-value]
+
+
+def judge(paper: Paper, evidence: Iterable[Evidence], standings: Standings) -> list[Judged]:
+    """The claims of `paper` in its own order, each with its verdicts."""
+    items = [item for item in evidence if item.paper == paper.name]
+    ranked = ranked_verdicts(items, paper.name)
+    return [
+        Judged(
+            claim,
+            tuple(
+                Found(record, item, standings.get(item.file_name, FRESH))
+                for record, item in ranked.get(claim.id, ())
+                if item.experiment == claim.experiment
+            ),
+        )
+        for claim in paper.claims
+    ]
+
+
+def tally(judged: Iterable[Judged]) -> Counts:
+    """How many claims of each group hold, fail, are undecided and were not run."""
+    counts: Counts = {group: dict.fromkeys(OUTCOMES, 0) for group in GROUPS}
+    for item in judged:
+        counts[item.group][item.outcome] += 1
+    return counts
+
+
+def headline(paper: Paper, judged: Sequence[Judged], amount: int = 6) -> list[Judged]:
+    """The claims that a reader asks for first: the paper's headline, else its first trends."""
+    chosen = [item for item in judged if item.claim.id in paper.headline]
+    if chosen:
+        return chosen
+    trends = [item for item in judged if item.claim.kind != "identity"]
+    decided = [item for item in trends if item.outcome != "not run"]
+    return (decided or trends or list(judged))[:amount]
 
 
 def by_weight(evidence: Iterable[Evidence]) -> list[Evidence]:

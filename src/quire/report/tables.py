@@ -1,4 +1,4 @@
-"""Markdown tables: a paper's claims and results for its card, and all papers for the README."""
+"""Markdown tables: a paper's claims for its card, and all papers for the README."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,81 +6,139 @@ from collections.abc import Iterable, Sequence
 from quire.lab.evidence import Evidence
 from quire.lab.papers import Paper
 from quire.report.model import (
-    OUTCOMES,
-    ArmResult,
     Judged,
-    Spread,
-    arm_results,
+    Standings,
     command,
     judge,
+    known_standings,
     of_experiment,
     tally,
 )
-from quire.report.numbers import count, mean_and_std, number
+from quire.report.numbers import count
+from quire.report.overview import Row, row_of
+from quire.report.wording import compared, found_words, group_words, not_run_words, verdict_words
+
+WIDEST = 200
+"""Characters of a row, about."""
 
 
-def papers_markdown(papers: Iterable[Paper], evidence: Iterable[Evidence]) -> str:
-    """One row a paper: its card, year, family, summary, and how many claims hold, fail, …"""
+def papers_markdown(
+    papers: Iterable[Paper], evidence: Iterable[Evidence], *, standings: Standings | None = None
+) -> str:
+    """One row a paper, its claims counted apart: trends, numbers, identities, beyond the paper.
+
+    `standings` says how the evidence stands to the code; it is worked out where None.
+    """
     evidence = list(evidence)
     rows = []
     for paper in papers:
-        counts = tally(judge(paper, evidence))
-        card = f"[{plain(paper.title)}](src/{paper.module.replace('.', '/')}/README.md)"
-        rows.append(
-            [card, str(paper.year), plain(paper.family), plain(paper.summary)]
-            + [str(counts[outcome]) for outcome in OUTCOMES]
-        )
-    return _table(["paper", "year", "family", "in one line", *OUTCOMES], rows, numeric=4)
+        known = known_standings(paper, evidence) if standings is None else standings
+        rows.append(row_of(paper, judge(paper, evidence, known)))
+    return rows_markdown(rows)
 
 
-def claims_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
-    """One row a claim: sentence, source and check, verdict, measured, the paper's number, preset.
-
-    Measured is the check's left side against its right, then the 95 % interval of left - right.
-    """
-    rows = []
-    for item in judge(paper, evidence):
-        where = ""
-        if item.evidence is not None:
-            where = item.evidence.preset
-            where += f", {count(item.record.seeds, 'seed')}" if item.record.seeds else ""
-        rows.append(
-            [
-                f"{plain(item.claim.says)} ({plain(item.claim.source)}): `{item.claim.check}`",
-                plain(verdict_text(item)),
-                plain(measured_text(item)),
-                plain(item.claim.paper or ""),
-                where,
-            ]
-        )
-    return _table(["claim", "verdict", "measured", "paper", "at"], rows)
+def rows_markdown(rows: Sequence[Row]) -> str:
+    """The table of `papers_markdown` from rows that are worked out."""
+    header = ["paper", "year", "family", "in one line", "trends: hold / fail / open / not run",
+              "numbers decided", "identities that hold", "beyond the paper", "stale"]  # fmt: skip
+    lines = []
+    for row in rows:
+        trends, beyond = row.counts["trends"], row.counts["beyond"]
+        scales = f" ({', '.join(row.scales)})" if row.scales else ""
+        numbers, identities = row.counts["numbers"], row.counts["identities"]
+        lines.append([
+            f"[{plain(row.title)}](src/{row.module.replace('.', '/')}/README.md)",
+            str(row.year), plain(row.family), plain(row.summary),
+            " / ".join(map(str, trends.values())) + scales if sum(trends.values()) else "",
+            _share(numbers["holds"] + numbers["fails"], sum(numbers.values())),
+            _share(identities["holds"], sum(identities.values())),
+            " / ".join(map(str, beyond.values())) if sum(beyond.values()) else "",
+            str(row.stale) if row.stale else "",
+        ])  # fmt: skip
+    return _table(header, lines)
 
 
-def results_markdown(paper: Paper, evidence: Iterable[Evidence]) -> str:
-    """The generated block of a paper's card: its claims, then each experiment's arms × metrics."""
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else ""
+
+
+def results_markdown(
+    paper: Paper, evidence: Iterable[Evidence], *, standings: Standings | None = None
+) -> str:
+    """The generated block of a paper's card: counts, claims, failures with reasons, what was not
+    run. `standings` says how the evidence stands to the code; it is worked out where None."""
     evidence = [item for item in evidence if item.paper == paper.name]
-    blocks = [claims_markdown(paper, evidence)]
+    if standings is None:
+        standings = known_standings(paper, evidence)
+    judged = judge(paper, evidence, standings)
+    decided = [item for item in judged if item.best is not None]
+    blocks = [f"{_capital('; '.join(group_words(tally(judged))))}."]
     if not evidence:
         blocks.insert(0, f"Nothing has been measured yet: `quire verify {paper.name}` does it.")
+    blocks += stale_lines(decided)
+    first = [item for item in decided if item.claim.id in paper.headline]
+    if first:
+        blocks.append(claims_markdown(first))
+    rest = [item for item in decided if item not in first and item.claim.kind != "identity"]
     for name, experiment in paper.experiments.items():
+        group = [item for item in rest if item.claim.experiment == name]
         measured = of_experiment(evidence, paper, name)
-        if not measured:
-            continue
-        best = measured[0]
-        blocks.append(f"**{name}**: {plain(experiment.summary)}")
-        blocks.append(metrics_markdown(arm_results(best, experiment.arms), experiment.metrics))
-        blocks.append(provenance(best))
+        if group:
+            blocks.append(f"**{name}**: {plain(experiment.summary)}")
+            blocks.append(claims_markdown(group))
+        if measured and any(item.claim.experiment == name for item in group + first):
+            blocks.append(provenance(measured[0]))
+    identities = [item for item in decided if item not in first and item.claim.kind == "identity"]
+    if identities:
+        held = sum(item.outcome == "holds" for item in identities)
+        blocks.append(
+            f"<details><summary>Identities: {held} of {len(identities)} hold</summary>\n\n"
+            f"{claims_markdown(identities)}\n\n</details>"
+        )
+    blocks += _reasons(decided)
+    waiting = [item for item in judged if item.best is None]
+    if waiting:
+        blocks.append(f"Not run: {not_run_words(waiting)}.")
     return "\n\n".join(blocks)
 
 
-def metrics_markdown(results: Sequence[ArmResult], metrics: Iterable[str]) -> str:
-    """Arms as rows, metrics as columns: mean ± standard deviation over seeds."""
-    names = [name for name in metrics if any(name in row.metrics for row in results)]
-    rows = [
-        [f"`{row.arm}`", *(spread_text(row.metrics.get(name)) for name in names), seeds_text(row)]
-        for row in results
-    ]
-    return _table(["arm", *(f"`{name}`" for name in names), "seeds"], rows, numeric=len(names) + 1)
+def claims_markdown(judged: Iterable[Judged]) -> str:
+    """One row a decided claim: verdict with scale, sentence, what was measured, paper's number."""
+    rows = []
+    for item in judged:
+        assert item.best is not None
+        verdict = verdict_words(item) + (", stale" if item.stale else "")
+        says, published = plain(item.claim.says), plain(item.claim.paper or "")
+        room = max(44, WIDEST - len(verdict) - len(says) - len(published) - 13)
+        rows.append([verdict, says, plain(compared(item.claim, item.best, limit=room)), published])
+    return _table(["verdict", "claim", "here", "paper"], rows)
+
+
+def stale_lines(judged: Iterable[Judged]) -> list[str]:
+    """A line that says which verdicts are older than the code and why; none where all are not."""
+    reasons: dict[str, dict[str, None]] = {}
+    amount = 0
+    for item in judged:
+        if item.best is not None and item.stale:
+            amount += 1
+            reasons.setdefault(item.best.standing.reason, {})[item.claim.experiment] = None
+    if not amount:
+        return []
+    text = "; ".join(f"{why} ({', '.join(names)})" for why, names in reasons.items())
+    return [f"Stale: {count(amount, 'verdict')}, as {text}."]
+
+
+def _reasons(judged: Iterable[Judged]) -> list[str]:
+    """What fails or was stopped, with the reason, and where scales or machines disagree."""
+    lines = []
+    for item in judged:
+        if item.reason or item.outcome == "fails":
+            reason = plain(item.reason or "no reason is known")
+            lines.append(f"- `{item.claim.id}` {verdict_words(item)}: {reason}")
+        if item.disagree:
+            texts = "; ".join(found_words(found) for found in item.found)
+            lines.append(f"- `{item.claim.id}`: scales or machines disagree: {plain(texts)}")
+    return ["**What fails or was stopped, and why**\n\n" + "\n".join(lines)] if lines else []
 
 
 def provenance(evidence: Evidence) -> str:
@@ -88,49 +146,13 @@ def provenance(evidence: Evidence) -> str:
     seeds = len({run.seed for run in evidence.runs})
     repeat = command(evidence.paper, evidence.experiment, evidence.preset)
     return (
-        f"Preset {evidence.preset}, {count(seeds, 'seed')}, {plain(evidence.machine)}, "
-        f"{evidence.created[:10]}: `{repeat}`"
+        f"`{evidence.experiment}`: preset {evidence.preset}, {count(seeds, 'seed')}, "
+        f"{plain(evidence.machine)}, {evidence.created[:10]}: `{repeat}`"
     )
 
 
-def verdict_text(item: Judged) -> str:
-    """The verdict in words, with the reason where it needs one."""
-    text: str = item.record.verdict
-    if item.claim.expected == "fails" and item.outcome == "fails":
-        return f"{text}, as expected: {item.claim.reason}"
-    if item.claim.expected == "fails" and item.outcome == "holds":
-        return f"{text}, though it was expected to fail: {item.claim.reason}"
-    return f"{text} ({item.record.reason})" if item.record.reason else text
-
-
-def measured_text(item: Judged) -> str:
-    """Left against right, the interval of their difference; for a number its own value first."""
-    record = item.record
-    if record.left is None and record.right is None:
-        return ""
-    text = f"{number(record.left)} vs {number(record.right)}"
-    if record.interval is not None and item.claim.kind != "identity":
-        low, high = record.interval
-        text += f"; difference {number(low)} to {number(high)}"
-    if item.claim.kind == "number" and item.values:
-        named = ", ".join(f"{name} = {spread_text(value)}" for name, value in item.values.items())
-        text = f"{named}; {text}"
-    return text
-
-
-def spread_text(spread: Spread | None) -> str:
-    """Mean ± standard deviation, saying so where some seeds ended with no finite value."""
-    if spread is None:
-        return ""
-    text = mean_and_std(spread.mean, spread.std)
-    if 0 < spread.finite < spread.seeds:
-        text += f" ({spread.finite} of {spread.seeds} finite)"
-    return text
-
-
-def seeds_text(row: ArmResult) -> str:
-    """How many seeds finished, and of how many where some failed."""
-    return f"{row.done} of {row.planned}" if row.failed else str(row.done)
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def plain(text: str) -> str:
@@ -139,7 +161,6 @@ def plain(text: str) -> str:
     return re.sub(r"([|*\\])", r"\\\1", text)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: int = 0) -> str:
-    """A Markdown table whose last `numeric` columns are aligned to the right."""
-    rule = ["---"] * (len(header) - numeric) + ["--:"] * numeric
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(header)
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))

@@ -37,7 +37,7 @@ from quire.papers.linear_transformer import (
     squared_relu,
     taylor,
 )
-from quire.papers.linear_transformer.causal import blocks
+from quire.papers.linear_transformer.causal import split_blocks
 
 LENGTHS = [1, 7, 63, 130, 257]
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -81,10 +81,10 @@ def test_chunks_do_not_matter(length, chunk):
 def test_many_blocks_equal_one(monkeypatch):
     q, k, v = inputs(257)
     rows = [x.flatten(0, 1) for x in (q, k, v)]
-    assert len(blocks(rows[0], rows[2], 16)) == 1
+    assert len(split_blocks(rows[0], rows[2], 16)) == 1
     whole = linear_attention(q, k, v, causal=True, chunk=16)
     monkeypatch.setattr(
-        "quire.papers.linear_transformer.causal.blocks",
+        "quire.papers.linear_transformer.causal.split_blocks",
         lambda q, v, chunk: [slice(s, min(s + 32, 257)) for s in range(0, 257, 32)],
     )
     assert_twins(linear_attention(q, k, v, causal=True, chunk=16), whole, (q, k, v))

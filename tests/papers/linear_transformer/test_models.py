@@ -1,4 +1,4 @@
-"""Mixtures, models, generation, CTC, and the encoder made ready to generate."""
+"""Models, generation, CTC, and the encoder made ready to generate."""
 
 import io
 
@@ -23,7 +23,6 @@ from quire.papers.linear_transformer import (
     Hedgehog,
     LinearAttention,
     LinearState,
-    LSHAttention,
     Recurrent,
     SequenceModel,
     SpeechModel,
@@ -31,62 +30,11 @@ from quire.papers.linear_transformer import (
     edit_distance,
     elu_plus_one,
     generate,
-    mixture_log_probability,
     polynomial,
-    recomputing,
-    recurrent,
-    sample_mixture,
+    recomputing_extend,
+    recurrent_extend,
 )
-
-
-@pytest.mark.parametrize("levels", [2, 17, 256])
-def test_a_mixture_sums_to_one(levels):
-    parameters = 4 * torch.randn(20, 1, 12, dtype=torch.float64)
-    chance = mixture_log_probability(
-        parameters.expand(-1, levels, -1), torch.arange(levels), levels
-    ).exp()
-    torch.testing.assert_close(chance.sum(-1), torch.ones(20, dtype=torch.float64))
-
-
-def test_a_mixture_equals_differences_of_sigmoids():
-    parameters = torch.randn(30, 9, dtype=torch.float64)
-    logits, mean, log_scale = parameters.view(30, 3, 3).unbind(1)
-    level = torch.arange(1, 31)
-    x = level[:, None].double() / 127.5 - 1
-    upper, lower = (
-        torch.sigmoid((x + side - mean) / log_scale.exp()) for side in (1 / 255, -1 / 255)
-    )
-    expected = (logits.softmax(-1) * (upper - lower)).sum(-1).log()
-    torch.testing.assert_close(mixture_log_probability(parameters, level, 256), expected)
-
-
-def test_a_wide_logistic_is_almost_uniform():
-    level = torch.arange(1, 255)
-    parameters = torch.tensor([0.0, 0.0, 8.0], dtype=torch.float64).expand(254, 3)
-    inside = mixture_log_probability(parameters, level, 256).exp()
-    torch.testing.assert_close(inside, inside[:1].expand(254), rtol=1e-6, atol=0)
-    uniform = torch.tensor([0.0, 0.0, -0.6], dtype=torch.float64).expand(256, 3)
-    bits = -mixture_log_probability(uniform, torch.arange(256), 256).mean() / torch.tensor(2).log()
-    assert 8 < bits < 8.5
-
-
-def test_extreme_parameters_have_finite_gradients():
-    parameters = torch.tensor([[0.0, 50.0, -90.0], [0.0, -50.0, 90.0], [0.0, 0.0, 0.0]])
-    parameters = parameters.repeat(3, 1).requires_grad_()
-    level = torch.tensor([0, 128, 255]).repeat_interleave(3)
-    value = mixture_log_probability(parameters, level, 256)
-    value.sum().backward()
-    assert value.isfinite().all()
-    assert parameters.grad.isfinite().all()
-
-
-def test_samples_follow_the_mixture():
-    parameters = torch.tensor([0.5, -0.5, -0.6, 0.7, -1.5, -2.0]).view(6)
-    drawn = sample_mixture(parameters.expand(40_000, 6), 17, torch.Generator().manual_seed(0))
-    counts = drawn.bincount(minlength=17) / 40_000
-    chance = mixture_log_probability(parameters.expand(17, 6), torch.arange(17), 17).exp()
-    assert (counts - chance).abs().max() < 4 * (0.25 / 40_000) ** 0.5
-
+from quire.papers.linear_transformer.experiments.lsh import LSHAttention
 
 KERNELS = {
     "linear": LinearAttention,
@@ -113,11 +61,11 @@ def greedy(outputs):
 def test_every_way_generates_the_same(kernel, prompt):
     model = model_of(kernel)
     begin = torch.randint(6, (3, prompt))
-    expected = generate(recomputing(model), begin, 10, greedy)
+    expected = generate(recomputing_extend(model), begin, 10, greedy)
     assert expected.shape == (3, prompt + 10)
     assert torch.equal(generate(model.extend, begin, 10, greedy), expected)
     if kernel != "softmax":
-        assert torch.equal(generate(recurrent(model), begin, 10, greedy), expected)
+        assert torch.equal(generate(recurrent_extend(model), begin, 10, greedy), expected)
 
 
 def test_lsh_generates_from_the_prefix():
@@ -130,7 +78,7 @@ def test_lsh_generates_from_the_prefix():
         layers=1,
         kernel=lambda: LSHAttention(4, buckets=2, chunk=4),
     ).eval()
-    assert generate(recomputing(model), torch.zeros(2, 1).long(), 5, greedy).shape == (2, 6)
+    assert generate(recomputing_extend(model), torch.zeros(2, 1).long(), 5, greedy).shape == (2, 6)
     with pytest.raises(ValueError, match="shares queries and keys"):
         generate(model.extend, torch.zeros(2, 1).long(), 5, greedy)
 

@@ -20,9 +20,9 @@ from quire.papers.word2vec import (
     keep_probability,
     noise_distribution,
     noise_table,
-    reference,
 )
-from quire.papers.word2vec.reference import Form
+from quire.papers.word2vec.training import reference
+from quire.papers.word2vec.training.reference import Form
 
 counts = st.lists(st.integers(1, 10_000), min_size=2, max_size=60).map(
     lambda found: sorted(found, reverse=True)

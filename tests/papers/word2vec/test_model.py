@@ -21,16 +21,15 @@ from quire.papers.word2vec import (
     Vocabulary,
     Word2Vec,
     analogies,
-    factor_corpus,
     find_phrases,
     load_vectors,
     most_similar,
-    phrase_corpus,
     read_corpus,
     save_vectors,
     similarity,
 )
 from quire.papers.word2vec import corpus as corpora
+from quire.papers.word2vec.experiments.generators import factor_corpus, phrase_corpus
 from quire.papers.word2vec.phrases import sentences
 
 CORPUS = factor_corpus(200, 10)
@@ -199,7 +198,7 @@ def test_a_rate_that_explodes_is_said():
 
 def test_without_numba_pytorch_trains_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "quire.papers.word2vec.kernel", raising=False)
+    monkeypatch.delitem(sys.modules, "quire.papers.word2vec.training.kernel", raising=False)
     with pytest.warns(UserWarning, match="numba is missing"):
         made = Word2Vec(8, epochs=1, min_count=1).fit(CORPUS)
     assert np.isfinite(made.vectors).all()

@@ -16,16 +16,15 @@ from quire.papers.word2vec import (
     Vocabulary,
     Word2Vec,
     analogies,
-    factor_corpus,
-    factor_questions,
     huffman,
     keep_probability,
     noise_table,
-    reference,
 )
-from quire.papers.word2vec.batched import Targets
 from quire.papers.word2vec.corpus import scratch
-from quire.papers.word2vec.reference import (
+from quire.papers.word2vec.experiments.generators import factor_corpus, factor_questions
+from quire.papers.word2vec.training import reference
+from quire.papers.word2vec.training.batched import Targets
+from quire.papers.word2vec.training.reference import (
     INCREMENT,
     MODULUS,
     MULTIPLIER,
@@ -35,7 +34,7 @@ from quire.papers.word2vec.reference import (
     Tables,
     sigmoid_table,
 )
-from quire.papers.word2vec.session import build_tables
+from quire.papers.word2vec.training.session import build_tables
 
 AUTHORS = Path(__file__).with_name("authors.npz")
 """A made-up corpus over 201 words, and the vectors that the authors' program (word2vec.c, compiled
@@ -86,7 +85,7 @@ def test_the_twin_replays_the_authors_program(name, table):
 
 @pytest.mark.parametrize("name", ["skip_gram", "cbow_hierarchical"])
 def test_the_compiled_loop_replays_the_authors_program(name, table):
-    kernel = pytest.importorskip("quire.papers.word2vec.kernel")
+    kernel = pytest.importorskip("quire.papers.word2vec.training.kernel")
     rows, tables, schedule, form, made = authors_setting(name, table)
     kernel.compiled(form)(rows, tables, schedule, np.uint64(0))
     np.testing.assert_allclose(tables.input, made, atol=3e-4)
@@ -131,7 +130,7 @@ QUICK = {("negative", ""), ("negative", "shared"), ("hierarchical", "sum"), ("nc
     ],
 )  # fmt: skip
 def test_the_compiled_loop_is_its_twin(loss, form):
-    kernel = pytest.importorskip("quire.papers.word2vec.kernel")
+    kernel = pytest.importorskip("quire.papers.word2vec.training.kernel")
     schedule = Schedule(0.025, 1e-4, 0.0, 400.0, 50)
     rows, ours, shape = small(loss, **form)
     _, twin, _ = small(loss, **form)

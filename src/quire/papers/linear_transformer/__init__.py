@@ -19,17 +19,15 @@ from quire.papers.linear_transformer.features import (
     squared_relu,
     taylor,
 )
-from quire.papers.linear_transformer.lsh import LSHAttention
-from quire.papers.linear_transformer.mixture import mixture_log_probability, sample_mixture
 from quire.papers.linear_transformer.models import (
     SequenceModel,
     SpeechModel,
     best_path,
+    build_encoder,
     edit_distance,
-    encoder,
     generate,
-    recomputing,
-    recurrent,
+    recomputing_extend,
+    recurrent_extend,
 )
 from quire.papers.linear_transformer.recurrent import Recurrent
 
@@ -38,27 +36,24 @@ __all__ = [
     "Favor",
     "FeatureMap",
     "Hedgehog",
-    "LSHAttention",
     "LinearAttention",
     "LinearState",
     "Recurrent",
     "SequenceModel",
     "SpeechModel",
     "best_path",
+    "build_encoder",
     "causal_attention",
     "edit_distance",
     "elu_plus_one",
-    "encoder",
     "generate",
     "identity",
     "linear_attention",
-    "mixture_log_probability",
     "naive_linear_attention",
     "polynomial",
-    "recomputing",
-    "recurrent",
+    "recomputing_extend",
+    "recurrent_extend",
     "recurrent_step",
-    "sample_mixture",
     "squared_relu",
     "taylor",
 ]

@@ -42,11 +42,19 @@ def linear_attention(
 ) -> Tensor:
     """Attention with weights phi(q) . phi(k), normalised, in O(T) time and memory (eqs. 4 to 12).
 
-    q: (B, H, Tq, K), k: (B, H, Tk, K), v: (B, H, Tk, M); gives (B, H, Tq, M) in v's dtype. mask:
-    `Causal`, `Padding` or both, joined by &. causal: query i attends to keys 0..i, as `Causal`
-    says; where Tk > Tq later keys go unseen, where Tk < Tq later queries see all keys. A query that
-    may attend nowhere gives zeros. feature_map: phi, not negative. chunk: tokens whose pairs are
-    formed at once in the causal form. eps: added to the normaliser in every form.
+    Gives (B, H, Tq, M) in v's dtype. Causal, query i attends to keys 0..i: where Tk > Tq later keys
+    go unseen, where Tk < Tq later queries see all keys. A query that may attend nowhere gives
+    zeros.
+
+    Args:
+        q: (B, H, Tq, K).
+        k: (B, H, Tk, K).
+        v: (B, H, Tk, M).
+        mask: `Causal`, `Padding` or both, joined by &.
+        causal: The same as the mask `Causal`.
+        feature_map: phi, not negative.
+        chunk: Tokens whose pairs are formed at once in the causal form.
+        eps: Added to the normaliser in every form.
 
     Raises ValueError for another mask, since no other keeps the cost linear, and for shapes that do
     not fit.
@@ -64,8 +72,11 @@ def linear_attention(
         if not causal:
             return _read_out(_sums(phi_k, values), phi_q, eps).to(v.dtype)
         queries, keys = q.shape[-2], k.shape[-2]
+        # The causal form has a key for each query: those beyond the last query go unseen, and
+        # keys that are missing are zeros, which weigh nothing.
         if queries != keys:  # negative padding cuts
             phi_k, values = (pad(x, (0, 0, 0, queries - keys)) for x in (phi_k, values))
+        # Batch and heads are alike to the sums: one batch of matmuls for both.
         rows = (x.flatten(0, 1) for x in (phi_q, phi_k, values))
         attended = causal_attention(*rows, eps=eps, chunk=chunk)
     return attended.unflatten(0, q.shape[:2]).to(v.dtype)
@@ -81,6 +92,14 @@ def naive_linear_attention(
     eps: float = 1e-6,
 ) -> Tensor:
     """The slow twin of `linear_attention`: every weight in memory, so any mask will do.
+
+    Args:
+        q: (B, H, Tq, K).
+        k: (B, H, Tk, K).
+        v: (B, H, Tk, M).
+        mask: Any.
+        feature_map: phi.
+        eps: Added to the normaliser.
 
     Example:
         >>> q, k, v = torch.randn(3, 2, 4, 10, 8)
@@ -105,9 +124,17 @@ def recurrent_step(
 ) -> tuple[Tensor, LinearState]:
     """One token of causal linear attention as an RNN: what q attends to, and the new state.
 
-    state: None begins. q, k: (B, H, K), v: (B, H, M), or all with a token axis of length 1 before
-    the last; the output has v's shape and dtype. The old state is left as it was. Equations 18 to
-    20: S += phi(k) v^T, z += phi(k), output phi(q)^T S / (phi(q)^T z + eps).
+    Equations 18 to 20: S += phi(k) v^T, z += phi(k), output phi(q)^T S / (phi(q)^T z + eps). q, k
+    and v may all have a token axis of length 1 before the last; the output has v's shape and dtype.
+    The old state is left as it was.
+
+    Args:
+        state: None begins.
+        q: (B, H, K).
+        k: (B, H, K).
+        v: (B, H, M).
+        feature_map: phi, not negative.
+        eps: Added to the normaliser.
 
     Raises ValueError for another number of dimensions or tokens.
 

@@ -16,8 +16,14 @@ def causal_attention(
 ) -> Tensor:
     """sum_{j<=i} (q_i . k_j) v_j / (sum_{j<=i} q_i . k_j + eps) (eqs. 8 to 12).
 
-    q, k: (R, N, C), feature maps applied. v: (R, N, M), of the same dtype. chunk: tokens whose
-    pairs are formed at once; N gives the parallel form, 1 the recurrent one. Gives (R, N, M).
+    Gives (R, N, M).
+
+    Args:
+        q: (R, N, C), the feature map applied.
+        k: (R, N, C), the feature map applied.
+        v: (R, N, M), of the same dtype.
+        eps: Added to the normaliser.
+        chunk: Tokens whose pairs are formed at once; N gives the parallel form, 1 the recurrent.
 
     Raises ValueError if chunk < 1.
     """
@@ -49,15 +55,18 @@ class ChunkedCausal(torch.autograd.Function):
         out = torch.empty_like(v, memory_format=torch.contiguous_format)
         scale = v.new_empty(*v.shape[:2], 1)
         state = v.new_zeros(len(q), q.shape[-1], v.shape[-1] + 1)
-        for block in blocks(q, v, chunk):
-            queries, keys = (cut(x, block, chunk) for x in (q, k))
-            values = cut(v, block, chunk, ones=True)
-            before, state = scan(state, keys, values)
+        for block in split_blocks(q, v, chunk):
+            queries, keys = (cut_chunks(x, block, chunk) for x in (q, k))
+            values = cut_chunks(v, block, chunk, ones=True)
+            # Earlier chunks count by their sum, the chunk itself pair by pair.
+            before, state = scan_sums(state, keys, values)
             pairs = torch.bmm(queries, keys.mT).tril_()
-            numerator = joined(torch.bmm(pairs, values).baddbmm_(queries, before), block, len(q))
+            numerator = join(torch.bmm(pairs, values).baddbmm_(queries, before), block, len(q))
+            # The last column is the normaliser, from the ones beside the values.
             denominator = numerator[..., -1:] + eps
             torch.div(numerator[..., :-1], denominator, out=out[:, block])
             scale[:, block] = denominator
+        # No state is kept: the backward pass sums anew.
         ctx.save_for_backward(q, k, v, out, scale)
         ctx.chunk = chunk
         return out
@@ -67,15 +76,22 @@ class ChunkedCausal(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of q, k and v, in two sweeps."""
         with torch.autocast(grad.device.type, enabled=False):
-            return *gradients(grad, ctx.chunk, *ctx.saved_tensors), None, None
+            return *compute_gradients(grad, ctx.chunk, *ctx.saved_tensors), None, None
 
 
-def gradients(
+def compute_gradients(
     grad: Tensor, chunk: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A sweep forwards with the state S for dQ, then one backwards with T for dK and dV.
 
-    grad: of out (R, N, M). scale: (R, N, 1), the normaliser.
+    Args:
+        grad: Of out (R, N, M).
+        chunk: Tokens whose pairs are formed at once.
+        q: (R, N, C).
+        k: (R, N, C).
+        v: (R, N, M).
+        out: What forward gave, (R, N, M).
+        scale: The normaliser, (R, N, 1).
     """
     rows = len(q)
     dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
@@ -83,30 +99,36 @@ def gradients(
 
     def chunks(block: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The numerator's gradient D, queries, keys and values; tril(D V^T) follows from them."""
+        # out = numerator / normaliser: the normaliser's gradient is -(out . grad) / normaliser.
         dot = (out[:, block] * grad[:, block]).sum(-1, keepdim=True)
         d = torch.cat((grad[:, block], -dot), -1).div_(scale[:, block])
-        values = cut(v, block, chunk, ones=True)
-        return cut(d, slice(None), chunk), cut(q, block, chunk), cut(k, block, chunk), values
+        values = cut_chunks(v, block, chunk, ones=True)
+        queries, keys = (cut_chunks(x, block, chunk) for x in (q, k))
+        return cut_chunks(d, slice(None), chunk), queries, keys, values
 
-    every = list(blocks(q, v, chunk))
+    # dQ of a token asks for the keys and values before it ...
+    every = list(split_blocks(q, v, chunk))
     for block in every:
         d, queries, keys, values = chunks(block)
-        before, state = scan(state, keys, values)
+        before, state = scan_sums(state, keys, values)
         pairs = torch.bmm(d, values.mT).tril_()
-        dq[:, block] = joined(torch.bmm(pairs, keys).baddbmm_(d, before.mT), block, rows)
+        dq[:, block] = join(torch.bmm(pairs, keys).baddbmm_(d, before.mT), block, rows)
+    # ... dK and dV for the queries after it, so this sweep runs backwards.
     for block in reversed(every):
         d, queries, keys, values = chunks(block)
-        after, later = scan(later, queries, d, backwards=True)
+        after, later = scan_sums(later, queries, d, backwards=True)
         pairs = torch.bmm(d, values.mT).tril_().mT
-        dk[:, block] = joined(torch.bmm(pairs, queries).baddbmm_(values, after.mT), block, rows)
+        dk[:, block] = join(torch.bmm(pairs, queries).baddbmm_(values, after.mT), block, rows)
         pairs = torch.bmm(queries, keys.mT).tril_().mT
+        # The column of ones is no part of v: its gradient is dropped.
         product = torch.bmm(pairs, d).baddbmm_(keys, after)
-        dv[:, block] = joined(product, block, rows)[..., :-1]
+        dv[:, block] = join(product, block, rows)[..., :-1]
     return dq, dk, dv
 
 
-def blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
+def split_blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
     """Stretches of whole chunks that are computed together: as many as fit a processor's cache."""
+    # In numbers. On an accelerator as much as its memory takes with ease.
     room = 2**18 if q.device.type == "cpu" else 2**26
     each = len(q) * max(chunk * chunk, q.shape[-1] * (v.shape[-1] + 1))
     width = chunk * max(1, room // each)
@@ -114,10 +136,16 @@ def blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
     return [slice(start, min(start + width, length)) for start in range(0, length, width)]
 
 
-def cut(x: Tensor, block: slice, chunk: int, *, ones: bool = False) -> Tensor:
+def cut_chunks(x: Tensor, block: slice, chunk: int, *, ones: bool = False) -> Tensor:
     """The chunks of a block of x (R, N, C): (R * chunks, chunk, C), zeros after the last token.
 
-    ones: adds a column of ones. Zeros for a key add nothing to any sum.
+    Zeros for a key add nothing to any sum.
+
+    Args:
+        x: (R, N, C).
+        block: Which of the tokens.
+        chunk: Tokens of a chunk.
+        ones: Whether a column of ones is added.
     """
     part = x[:, block]
     if ones:
@@ -127,19 +155,23 @@ def cut(x: Tensor, block: slice, chunk: int, *, ones: bool = False) -> Tensor:
     return part.reshape(-1, chunk, part.shape[-1])
 
 
-def joined(x: Tensor, block: slice, rows: int) -> Tensor:
-    """The opposite of `cut`: (R * chunks, chunk, C) to (R, tokens of the block, C)."""
+def join(x: Tensor, block: slice, rows: int) -> Tensor:
+    """The opposite of `cut_chunks`: (R * chunks, chunk, C) to (R, tokens of the block, C)."""
     return x.view(rows, -1, x.shape[-1])[:, : block.stop - block.start]
 
 
-def scan(
+def scan_sums(
     state: Tensor, left: Tensor, right: Tensor, *, backwards: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Sums of left^T right over all chunks before each chunk, and over all of them.
 
-    state: (R, C, M), the sum before the first chunk. left: (R * chunks, chunk, C), right: (R *
-    chunks, chunk, M). Gives (R * chunks, C, M) and (R, C, M). backwards: the first chunk is the
-    last one.
+    Gives (R * chunks, C, M) and (R, C, M).
+
+    Args:
+        state: The sum before the first chunk, (R, C, M).
+        left: (R * chunks, chunk, C).
+        right: (R * chunks, chunk, M).
+        backwards: Whether the last chunk comes first.
     """
     products = torch.bmm(left.mT, right).view(len(state), -1, *state.shape[1:])
     before = torch.empty_like(products)

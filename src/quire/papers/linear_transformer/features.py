@@ -93,8 +93,13 @@ class Favor(nn.Module):
 
     phi(x) = exp(w x' - x'.x' / 2) / sqrt(C) with x' = x / K^(1/4) and C rows w; the mean of
     phi(q) . phi(k) is exp(q . k / sqrt(K)). "Rethinking attention with Performers", lemma 1 and
-    section 2.4. dim: K. features: C. generator: draws the rows; None takes one seeded with 0.
-    orthogonal: rows in blocks of K are orthogonal, which lowers the variance.
+    section 2.4.
+
+    Args:
+        dim: K.
+        features: C.
+        generator: Draws the rows; None takes one seeded with 0.
+        orthogonal: Whether rows in blocks of K are orthogonal, which lowers the variance.
 
     Buffer: projection (C, K).
 

@@ -29,7 +29,7 @@ Extend = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """(tokens (B, T), state or None) -> (outputs (B, T, outputs), new state)."""
 
 
-def encoder(
+def build_encoder(
     dim: int,
     heads: int,
     layers: int,
@@ -41,10 +41,17 @@ def encoder(
 ) -> Encoder:
     """A stack whose layers each have a kernel of their own, with biases everywhere.
 
-    hidden: width of the feed-forward parts, by default 4 D.
+    Args:
+        dim: D.
+        heads: Heads, which divide D.
+        layers: How many.
+        kernel: Makes the attention of a layer.
+        positions: Added to the input; None adds none.
+        norm: "pre", or "post" as in the authors' code.
+        hidden: Width of the feed-forward parts, by default 4 D.
 
     Example:
-        >>> stack = encoder(8, 2, 3, kernel=LinearAttention)
+        >>> stack = build_encoder(8, 2, 3, kernel=LinearAttention)
         >>> stack(torch.randn(2, 5, 8)).shape
         torch.Size([2, 5, 8])
     """
@@ -66,9 +73,15 @@ def encoder(
 class SequenceModel(nn.Module):
     """A causal transformer: from tokens up to each place, numbers about the next token.
 
-    tokens: how many kinds there are. outputs: numbers a place, logits or a mixture's parameters.
-    length: the most tokens. kernel: makes the attention of a layer. norm: "post" as in the
-    authors' code, or "pre".
+    Args:
+        tokens: How many kinds there are.
+        outputs: Numbers a place: logits, or a mixture's parameters.
+        length: The most tokens.
+        dim: D.
+        heads: Heads, which divide D.
+        layers: How many.
+        kernel: Makes the attention of a layer.
+        norm: "pre", or "post" as in the authors' code.
 
     Example:
         >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2)
@@ -90,7 +103,7 @@ class SequenceModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, dim)
-        self.encoder = encoder(
+        self.encoder = build_encoder(
             dim, heads, layers, kernel=kernel, positions=LearnedPositions(length, dim), norm=norm
         )
         self.head = nn.Linear(dim, outputs)
@@ -112,8 +125,13 @@ def generate(
 ) -> Tensor:
     """`tokens` tokens more after a prompt (B, P), P >= 1: (B, P + tokens).
 
-    extend: `SequenceModel.extend`, `recurrent` or `recomputing` of a model. choose: from outputs
-    (B, outputs) to the next tokens (B,). The prompt is read at once, then the state is carried.
+    The prompt is read at once, then the state is carried.
+
+    Args:
+        extend: `SequenceModel.extend`, `recurrent_extend` or `recomputing_extend` of a model.
+        prompt: The tokens to begin with.
+        tokens: How many more.
+        choose: From outputs (B, outputs) to the next tokens (B,).
 
     Example:
         >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2).eval()
@@ -128,7 +146,7 @@ def generate(
     return torch.cat(written, 1)
 
 
-def recurrent(model: SequenceModel, **options: Any) -> Extend:
+def recurrent_extend(model: SequenceModel, **options: Any) -> Extend:
     """The model's `extend` by `Recurrent`, after a prompt that the model itself reads.
 
     options: those of `Recurrent`.
@@ -144,7 +162,7 @@ def recurrent(model: SequenceModel, **options: Any) -> Extend:
     return extend
 
 
-def recomputing(model: SequenceModel) -> Extend:
+def recomputing_extend(model: SequenceModel) -> Extend:
     """An `extend` whose state is the tokens themselves: each call runs the model over all of them.
 
     The paper's baseline, and what a kernel without a memory must do.
@@ -160,8 +178,13 @@ def recomputing(model: SequenceModel) -> Extend:
 class SpeechModel(nn.Module):
     """Frames to log-probabilities of labels: a bidirectional transformer with a CTC head (4.3).
 
-    features: width of a frame. labels: without the blank, which is label 0 of the output. kernel:
-    makes the attention of a layer.
+    Args:
+        features: Width of a frame.
+        labels: Without the blank, which is label 0 of the output.
+        dim: D.
+        heads: Heads, which divide D.
+        layers: How many.
+        kernel: Makes the attention of a layer.
 
     Example:
         >>> model = SpeechModel(40, 10, dim=16, heads=2, layers=2)
@@ -181,7 +204,7 @@ class SpeechModel(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Linear(features, dim)
-        self.encoder = encoder(
+        self.encoder = build_encoder(
             dim, heads, layers, kernel=kernel, positions=SinusoidalPositions(dim)
         )
         self.head = nn.Linear(dim, labels + 1)
@@ -223,6 +246,6 @@ def edit_distance(one: list[int], other: list[int]) -> int:
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         diagonal, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
+        for j, b in enumerate(other, 1):  # drop b, drop a, or put one for the other
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
     return row[-1]

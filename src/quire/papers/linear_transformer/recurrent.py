@@ -62,6 +62,7 @@ class Recurrent:
         """
         if x.shape[1] != 1:
             raise ValueError(f"one token a call, got {x.shape[1]}; a prompt is the encoder's")
+        # Sums begin at zero, which needs a first token for their shapes and dtype.
         if state is None:
             state = Decoded(tuple(layer.begin(x) for layer in self.layers), 0)
         for step, (layer, sums) in enumerate(zip(self.layers, state.layers, strict=True)):
@@ -82,12 +83,13 @@ class _Layer:
             raise ValueError("Recurrent takes LinearAttention without positions in the heads")
         self.kernel, self.heads = attention.kernel, attention.heads
         parts = (attention.query, attention.key, attention.value)
+        # One product in place of three: a token reads its weights once, in one sweep.
         weight = torch.cat([part.weight for part in parts])
         bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-        self.project = product(weight, bias, dtype, batch)
-        self.output = product(attention.output.weight, attention.output.bias, dtype, batch)
+        self.project = lay_out(weight, bias, dtype, batch)
+        self.output = lay_out(attention.output.weight, attention.output.bias, dtype, batch)
         self.residuals = layer.attention_residual, layer.feed_forward_residual
-        self.feed_forward = quick_feed_forward(layer.feed_forward, dtype, batch)
+        self.feed_forward = lay_out_feed_forward(layer.feed_forward, dtype, batch)
 
     def begin(self, x: Tensor) -> LinearState:
         """Zeros for the rows of x."""
@@ -113,6 +115,7 @@ class _Layer:
         batch, (S, z) = len(x), state
         qkv = self.project(x).to(z.dtype).view(batch, 3, self.heads, 1, -1)
         phi_q, phi_k = self.kernel.feature_map(qkv[:, :2]).unbind(1)
+        # S += phi(k) v^T and z += phi(k), without a temporary of S's size.
         S.addcmul_(phi_k.mT, qkv[:, 2])
         z.add_(phi_k[:, :, 0])
         numerator = torch.bmm(phi_q.flatten(0, 1), S.view(-1, *S.shape[2:])).view(batch, 1, -1)
@@ -121,24 +124,30 @@ class _Layer:
         return self.output(attended.flatten(2)).to(x.dtype)
 
 
-def quick_feed_forward(part: nn.Module, dtype: torch.dtype | None, batch: int) -> Apply:
-    """The same function, by `product` where the part is a `FeedForward`."""
+def lay_out_feed_forward(part: nn.Module, dtype: torch.dtype | None, batch: int) -> Apply:
+    """The same function, by `lay_out` where the part is a `FeedForward`."""
     if not isinstance(part, FeedForward):
         return part
     first, activation, _, last = part
     assert isinstance(first, nn.Linear)
     assert isinstance(last, nn.Linear)
-    up = product(first.weight, first.bias, dtype, batch)
-    down = product(last.weight, last.bias, dtype, batch)
+    up = lay_out(first.weight, first.bias, dtype, batch)
+    down = lay_out(last.weight, last.bias, dtype, batch)
     return lambda x: down(activation(up(x))).to(x.dtype)
 
 
-def product(
+def lay_out(
     weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None = None, batch: int = 1
 ) -> Apply:
     """x -> x weight^T + bias with a copy of the weight in `dtype`, laid out for `batch` rows.
 
     oneDNN's layout wins on a CPU for bfloat16, and for float32 where there is more than one row.
+
+    Args:
+        weight: (outputs, inputs), which is copied.
+        bias: (outputs,), or None.
+        dtype: Of the copy, by default the weight's.
+        batch: Rows that the layout is made for.
     """
     dtype = dtype or weight.dtype
     weight = weight.detach().to(dtype, copy=True)

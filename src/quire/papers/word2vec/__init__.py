@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from quire.papers.word2vec.corpus import Corpus, Tokens, read_corpus
 from quire.papers.word2vec.formats import load_vectors, save_vectors
-from quire.papers.word2vec.generators import factor_corpus, factor_questions, phrase_corpus
 from quire.papers.word2vec.huffman import HuffmanTree, huffman
 from quire.papers.word2vec.phrases import Phrases, Rewritten, find_phrases
 from quire.papers.word2vec.queries import (
@@ -16,7 +15,7 @@ from quire.papers.word2vec.queries import (
     most_similar,
     similarity,
 )
-from quire.papers.word2vec.session import Progress, Session, Training
+from quire.papers.word2vec.training.session import Progress, Session, Training
 from quire.papers.word2vec.vocabulary import (
     Vocabulary,
     alias_table,
@@ -27,13 +26,13 @@ from quire.papers.word2vec.vocabulary import (
 from quire.papers.word2vec.word2vec import Word2Vec
 
 if TYPE_CHECKING:
-    from quire.papers.word2vec.batched import Batched
     from quire.papers.word2vec.losses import (
         FullSoftmax,
         HierarchicalSoftmax,
         NegativeSampling,
         NoiseContrastive,
     )
+    from quire.papers.word2vec.training.batched import Batched
 
 __all__ = [
     "Analogies",
@@ -56,8 +55,6 @@ __all__ = [
     "Word2Vec",
     "alias_table",
     "analogies",
-    "factor_corpus",
-    "factor_questions",
     "find_phrases",
     "huffman",
     "keep_probability",
@@ -65,14 +62,13 @@ __all__ = [
     "most_similar",
     "noise_distribution",
     "noise_table",
-    "phrase_corpus",
     "read_corpus",
     "save_vectors",
     "similarity",
 ]
 
 _NEED_TORCH = {
-    "Batched": "batched",
+    "Batched": "training.batched",
     "FullSoftmax": "losses",
     "HierarchicalSoftmax": "losses",
     "NegativeSampling": "losses",

@@ -124,12 +124,18 @@ def read_corpus(
 ) -> tuple[Vocabulary, Tokens]:
     """Count a corpus and write it into `folder` as rows, in one pass over the text.
 
-    Words seen fewer than min_count times are dropped; equal counts are ordered by first
-    appearance. With `known`, its counts are added, its words stay and new ones join them.
+    Equal counts are ordered by first appearance. Gives the vocabulary and the rows.
+
+    Args:
+        corpus: A path, or lists of words.
+        min_count: Words seen fewer times are dropped.
+        folder: Where the rows are written.
+        known: A vocabulary whose counts are added; its words stay and new ones join them.
 
     Raises ValueError for an empty corpus and where no word is frequent enough.
     """
     known = known or Vocabulary([], [])
+    # Rows are given in order of appearance first: one pass, whatever the counts will be.
     index: defaultdict[str, int] = defaultdict()
     index.default_factory = index.__len__
     index[END]
@@ -143,6 +149,7 @@ def read_corpus(
             except TypeError:
                 raise ValueError("a sentence must be a list of words of type str") from None
             rows.tofile(file)
+    # Then they are counted, sorted and written once more, a block at a time.
     tokens = Tokens(raw)
     pieces = range(0, tokens.size, BLOCK)
     seen = np.zeros(len(index), dtype=np.int64)
@@ -169,6 +176,7 @@ def _choose(
     words: list[str], seen: NDArray[np.int64], min_count: int, known: int
 ) -> tuple[Vocabulary, NDArray[np.int32]]:
     """The vocabulary of words with their counts, and their rows (`DROPPED` for rare ones)."""
+    # Row 0 is the end of a sentence: no word of the vocabulary, whatever its count.
     stays = seen >= min_count
     stays[1 : known + 1] = True
     stays[0] = False

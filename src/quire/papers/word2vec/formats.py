@@ -26,9 +26,17 @@ def save_vectors(
     *,
     counts: PathLike | None = None,
 ) -> None:
-    """Write vectors `(words, D)`, and with `counts` the vocabulary file there (`word count` lines).
+    """Write vectors (words, D), and with `counts` the vocabulary file there (`word count` lines).
 
-    An existing file is replaced only once the new one is whole. Raises ValueError for another
+    An existing file is replaced only once the new one is whole.
+
+    Args:
+        path: Its suffix says the format.
+        vocabulary: The words.
+        vectors: Their vectors (words, D).
+        counts: Where the vocabulary file goes; None writes none.
+
+    Raises ValueError for another
     suffix, for a word that holds whitespace (the formats cannot say it), and where sizes differ.
 
     Example:

@@ -40,12 +40,14 @@ def huffman(counts: Sequence[int] | NDArray[np.int64]) -> HuffmanTree:
         raise ValueError(f"a Huffman tree needs at least two words, got {words}")
     if weights.min() < 1 or (np.diff(weights) > 0).any():
         raise ValueError("counts must be at least 1 and sorted, the largest first")
+    # Leaves are 0..W-1, inner nodes W..2W-2 in order of creation; a new one is never lighter than
+    # those before it, so both queues stay sorted and no heap is needed.
     weight = weights.tolist() + [0] * (words - 1)
     parent, branch = [0] * (2 * words - 1), [0] * (2 * words - 1)
     leaf, inner = words - 1, words
 
     for new in range(words, 2 * words - 1):
-        pair = []
+        pair = []  # the two lightest nodes that have no parent yet
         for _ in range(2):
             if leaf >= 0 and (inner >= new or weight[leaf] < weight[inner]):
                 pair.append(leaf)
@@ -57,6 +59,7 @@ def huffman(counts: Sequence[int] | NDArray[np.int64]) -> HuffmanTree:
         parent[pair[0]] = parent[pair[1]] = new
         branch[pair[1]] = 1
 
+    # A parent has a larger number than its children: from the root down each is one level deeper.
     depth = [0] * (2 * words - 1)
     for node in range(2 * words - 3, -1, -1):
         depth[node] = depth[parent[node]] + 1

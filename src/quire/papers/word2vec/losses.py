@@ -1,7 +1,7 @@
 """The four ways to predict a word, as PyTorch modules for a model of one's own.
 
 Legend: B pairs, D dimensions, W words, k negatives. Each module holds the table of input vectors
-`(W, D)` and its own table of output vectors, and gives the loss of each pair, `(B)`, in nats.
+(W, D) and its own table of output vectors, and gives the loss of each pair, (B), in nats.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,16 @@ from quire.papers.word2vec.vocabulary import noise_distribution
 Counts = Sequence[int] | NDArray[np.int64]
 
 
-def input_table(words: int, dim: int) -> nn.Parameter:
-    """Vectors `(W, D)`, uniform in (-0.5, 0.5) / D as in the authors' code."""
+def draw_input_table(words: int, dim: int) -> nn.Parameter:
+    """Vectors (W, D), uniform in (-0.5, 0.5) / D as in the authors' code."""
     return nn.Parameter((torch.rand(words, dim) - 0.5) / dim)
 
 
 class NegativeSampling(nn.Module):
     """Negative sampling (equation 4): -log s(v'_o.v_i) - sum_n log s(-v'_n.v_i).
 
-    Noise words that equal the context word are left out, as in the authors' code.
-
-    Args:
-        counts: of the W words; the noise distribution is proportional to count^exponent.
-        dim: D.
-        exponent: 0.75 in the paper.
+    Noise words that equal the context word are left out, as in the authors' code. counts: of the W
+    words; the noise distribution is proportional to count^exponent. dim: D.
 
     Example:
         >>> from quire.papers.word2vec import NegativeSampling
@@ -43,7 +39,7 @@ class NegativeSampling(nn.Module):
 
     def __init__(self, counts: Counts, dim: int, *, exponent: float = 0.75) -> None:
         super().__init__()
-        self.input = input_table(len(counts), dim)
+        self.input = draw_input_table(len(counts), dim)
         self.output = nn.Parameter(torch.zeros(len(counts), dim))
         self.noise: Tensor
         self.register_buffer(
@@ -51,14 +47,14 @@ class NegativeSampling(nn.Module):
         )
 
     def draw(self, pairs: int, negatives: int, generator: torch.Generator) -> Tensor:
-        """Noise words `(pairs, negatives)`. The generator stands on the module's device."""
+        """Noise words (pairs, negatives). The generator stands on the module's device."""
         draws = torch.multinomial(
             self.noise.float(), pairs * negatives, replacement=True, generator=generator
         )
         return draws.view(pairs, negatives)
 
     def forward(self, centre: Tensor, context: Tensor, noise: Tensor) -> Tensor:
-        """Loss `(B)` of pairs: centre `(B)`, context `(B)`, noise `(B, k)`, all word indices."""
+        """Loss (B) of pairs: centre (B), context (B), noise (B, k), all word indices."""
         positive, negative = self._logits(centre, context, noise)
         kept = noise != context[:, None]
         return -logsigmoid(positive) - (logsigmoid(-negative) * kept).sum(1)
@@ -95,11 +91,8 @@ class HierarchicalSoftmax(nn.Module):
     """Hierarchical softmax (equation 3): a Huffman tree of W - 1 sigmoid nodes.
 
     -log p(o|i) = -sum_j log s(+-v'_{n_j}.v_i) over the nodes n_j on the way to o; code 0 takes
-    the plus sign. The probabilities of all words sum to one.
-
-    Args:
-        counts: of the W words, not increasing.
-        dim: D.
+    the plus sign. The probabilities of all words sum to one. counts: of the W words, not
+    increasing. dim: D.
 
     Example:
         >>> from quire.papers.word2vec import HierarchicalSoftmax
@@ -111,7 +104,7 @@ class HierarchicalSoftmax(nn.Module):
     def __init__(self, counts: Counts, dim: int) -> None:
         super().__init__()
         tree = huffman(counts)
-        self.input = input_table(len(counts), dim)
+        self.input = draw_input_table(len(counts), dim)
         self.output = nn.Parameter(torch.zeros(len(counts) - 1, dim))
         self.points: Tensor
         self.signs: Tensor
@@ -121,7 +114,7 @@ class HierarchicalSoftmax(nn.Module):
         self.register_buffer("signs", torch.from_numpy(signs))
 
     def forward(self, centre: Tensor, context: Tensor) -> Tensor:
-        """Loss `(B)` of pairs: centre `(B)` and context `(B)`, word indices."""
+        """Loss (B) of pairs: centre (B) and context (B), word indices."""
         v, signs = self.input[centre], self.signs[context]
         logits = (self.output[self.points[context]] @ v[:, :, None])[..., 0]
         # Places beyond a path's end have sign 0.
@@ -131,9 +124,7 @@ class HierarchicalSoftmax(nn.Module):
 class FullSoftmax(nn.Module):
     """The softmax over all words (equation 2): what the others approximate, in O(W) a pair.
 
-    Args:
-        words: W.
-        dim: D.
+    words: W. dim: D.
 
     Example:
         >>> from quire.papers.word2vec import FullSoftmax
@@ -144,10 +135,10 @@ class FullSoftmax(nn.Module):
 
     def __init__(self, words: int, dim: int) -> None:
         super().__init__()
-        self.input = input_table(words, dim)
+        self.input = draw_input_table(words, dim)
         self.output = nn.Parameter(torch.zeros(words, dim))
 
     def forward(self, centre: Tensor, context: Tensor) -> Tensor:
-        """Loss `(B)` of pairs: centre `(B)` and context `(B)`, word indices."""
+        """Loss (B) of pairs: centre (B) and context (B), word indices."""
         log_p = (self.input[centre] @ self.output.T).log_softmax(1)
         return -log_p.gather(1, context[:, None])[:, 0]

@@ -14,10 +14,10 @@ class Phrases:
     pairs with a score above the threshold, from the left, without overlap.
 
     Args:
-        delta: discount that keeps pairs of rare words from joining.
-        threshold: least score; of several passes each takes a lower one (the authors: 200, 100).
-        min_count: words and pairs seen fewer times never join (the authors: delta).
-        joiner: stands between the joined words.
+        delta: Discount that keeps pairs of rare words from joining.
+        threshold: Least score; of several passes each takes a lower one (the authors: 200, 100).
+        min_count: Words and pairs seen fewer times never join (the authors: delta).
+        joiner: Stands between the joined words.
 
     Raises ValueError where an argument is out of range.
 

@@ -17,7 +17,7 @@ Goldberg 2014; cosines moved to [0, 1])."""
 
 
 class Embedding(Protocol):
-    """Anything with a vocabulary and its vectors, `(words, D)`: a `Word2Vec` is one."""
+    """Anything with a vocabulary and its vectors, (words, D): a `Word2Vec` is one."""
 
     vocabulary: Vocabulary
     vectors: NDArray[np.float32]
@@ -60,7 +60,13 @@ def most_similar(
 ) -> list[tuple[str, float]]:
     """The n words whose unit vectors are nearest to sum(positive) - sum(negative), with cosines.
 
-    The words asked about are left out. top: search the most frequent words alone.
+    Args:
+        embedding: A vocabulary and its vectors, such as a `Word2Vec`.
+        positive: Words, or one word, whose unit vectors are added.
+        negative: Those whose unit vectors are subtracted.
+        n: How many; the words asked about are left out.
+        top: Search so many most frequent words alone.
+
     Raises ValueError without a word to ask about, n < 1, or for an unknown word.
 
     Example:
@@ -101,15 +107,20 @@ def analogies(
 ) -> Analogies:
     """Share of questions a : b :: c : ? whose nearest word is d, a, b and c left out (section 4).
 
-    questions: by section, as `quire.data.word_analogy` gives them. Those with a word outside the
-    searched vocabulary are skipped and show in the coverage. top: search (and ask about) the most
-    frequent words alone. fold_case: compare words in upper case; the most frequent of those that
-    become equal stands for them.
+    Questions with a word outside the searched vocabulary are skipped and show in the coverage.
+
+    Args:
+        embedding: A vocabulary and its vectors, such as a `Word2Vec`.
+        questions: By section, as `quire.data.word_analogy` gives them.
+        top: Search (and ask about) so many most frequent words alone.
+        rule: 3CosAdd or 3CosMul.
+        fold_case: Compare in upper case; the most frequent of words that become equal stays.
 
     Raises ValueError for another rule.
     """
     if rule not in ("add", "mul"):
         raise ValueError(f"rule must be 'add' or 'mul', got {rule!r}")
+    # The vocabulary is sorted by count, so the first of equal words is the most frequent one.
     index: dict[str, int] = {}
     for row, word in enumerate(embedding.vocabulary.words[:top]):
         index.setdefault(word.upper() if fold_case else word, row)
@@ -138,7 +149,7 @@ def _answers(
 ) -> NDArray[np.bool_]:
     """Which questions (rows a, b, c, d) are answered right."""
     right = np.zeros(len(questions), dtype=bool)
-    for begin in range(0, len(questions), 256):
+    for begin in range(0, len(questions), 256):  # (256, words) scores at a time
         part = questions[begin : begin + 256]
         a, b, c, d = part.T
         if rule == "add":
@@ -146,6 +157,7 @@ def _answers(
         else:
             near = [(table[x] @ table.T + 1) / 2 for x in (a, b, c)]
             score = near[1] * near[2] / (near[0] + 1e-3)
+        # The answer is mostly a, b or c itself where they are not left out.
         np.put_along_axis(score, part[:, :3], -np.inf, axis=1)
         right[begin : begin + 256] = score.argmax(1) == d
     return right

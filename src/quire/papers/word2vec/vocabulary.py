@@ -123,6 +123,8 @@ def alias_table(
     threshold, alias = np.ones(size, dtype=np.float32), np.arange(size, dtype=np.int32)
     small = [i for i, p in enumerate(scaled) if p < 1]
     large = [i for i, p in enumerate(scaled) if p >= 1]
+    # A column that is not full is filled up by one that has more than its share, which may then
+    # itself be less than full. What rounding leaves at the end keeps a threshold of 1.
     while small and large:
         low, high = small.pop(), large[-1]
         threshold[low], alias[low] = scaled[low], high

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from quire.papers.word2vec.corpus import Corpus, read_corpus, scratch
 from quire.papers.word2vec.formats import load_vectors, save_vectors
 from quire.papers.word2vec.queries import most_similar
-from quire.papers.word2vec.reference import Form
-from quire.papers.word2vec.session import Progress, Session, Training, build_tables
+from quire.papers.word2vec.training.reference import Form
+from quire.papers.word2vec.training.session import Progress, Session, Training, build_tables
 from quire.papers.word2vec.vocabulary import Vocabulary
 
 Architecture = Literal["skip-gram", "cbow"]
@@ -23,21 +23,20 @@ class Word2Vec:
     """Vectors of words, learned by predicting words from their neighbours.
 
     Args:
-        dim: dimensions D.
-        window: largest distance between a word and its context; each place draws its own from
-            1..window.
+        dim: Dimensions D.
+        window: Largest distance of a context word; each place draws its own from 1..window.
         negative: k, noise words of a pair (losses "negative" and "nce").
         sample: t of the subsampling of frequent words; 0 keeps all.
-        min_count: words seen fewer times are ignored.
-        epochs: passes over the corpus.
+        min_count: Words seen fewer times are ignored.
+        epochs: Passes over the corpus.
         architecture: "skip-gram" or "cbow".
-        loss: "negative" (equation 4), "hierarchical" (equation 3), "nce", or "full": the softmax
-            over all words (equation 2), for small vocabularies.
-        threads: one repeats bit for bit; several write without locks (HogWild), which does not.
-        seed: what is drawn follows from it.
+        loss: "negative" (equation 4), "hierarchical" (equation 3), "nce" or "full" (equation 2).
+        threads: One repeats bit for bit; several write without locks (HogWild), which does not.
+        seed: What is drawn follows from it.
 
-    Training needs numba (`pip install 'quire[fast]'`); without it PyTorch does the work, much
-    slower. What else can be chosen stands in `Training`, which `fit` takes.
+    The full softmax is for small vocabularies. Training needs numba (`pip install 'quire[fast]'`);
+    without it PyTorch does the work, much slower. What else can be chosen stands in `Training`,
+    which `fit` takes.
 
     Example:
         >>> from quire.papers.word2vec import Word2Vec
@@ -83,7 +82,7 @@ class Word2Vec:
         self.architecture, self.loss = architecture, loss
         self.vocabulary = Vocabulary([], [])
         self.vectors: NDArray[np.float32] = np.zeros((0, dim), np.float32)
-        """Vectors of the words as input, `(words, D)`, in the vocabulary's order."""
+        """Vectors of the words as input, (words, D), in the vocabulary's order."""
         self.output: NDArray[np.float32] = np.zeros((0, dim), np.float32)
         """Vectors of the words as output, or of the Huffman tree's inner nodes (W - 1)."""
 
@@ -136,8 +135,11 @@ class Word2Vec:
     ) -> Session:
         """Read a corpus and give the session that will train this model on it, step by step.
 
-        folder: where the corpus is kept as rows as long as the session lasts. known: the
-        vocabulary to go on from.
+        Args:
+            corpus: A path, or lists of words.
+            folder: Where the corpus is kept as rows as long as the session lasts.
+            training: What else can be chosen.
+            known: The vocabulary to go on from.
         """
         training = training or Training()
         vocabulary, tokens = read_corpus(
@@ -146,15 +148,17 @@ class Word2Vec:
         hierarchical = self.loss == "hierarchical"
         if hierarchical and len(vocabulary) < 2:
             raise ValueError("hierarchical softmax needs at least two words")
-        rng = np.random.default_rng((self.seed, len(known or ())))
+        generator = np.random.default_rng((self.seed, len(known or ())))
         size = len(vocabulary)
-        vectors = rng.random((size, self.dim), dtype=np.float32)
+        vectors = generator.random((size, self.dim), dtype=np.float32)
         vectors -= 0.5
         vectors /= self.dim
         output = np.zeros((size - hierarchical, self.dim), np.float32)
+        # Words that are known keep their vectors, in the rows that the new counts give them.
         if known:
             rows = [vocabulary[word] for word in known]
             vectors[rows] = self.vectors
+            # The inner nodes of a tree are other nodes once counts change: they begin at zero.
             if not hierarchical and len(self.output) == len(known):
                 output[rows] = self.output
         form = Form(
@@ -184,7 +188,7 @@ class Word2Vec:
     # Use
 
     def __getitem__(self, word: str) -> NDArray[np.float32]:
-        """The vector of a word, `(D)`; KeyError where it is unknown."""
+        """The vector of a word, (D); KeyError where it is unknown."""
         return self.vectors[self.vocabulary[word]]
 
     def __contains__(self, word: object) -> bool:
