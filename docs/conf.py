@@ -6,8 +6,10 @@ import inspect
 import re
 import shutil
 import textwrap
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from quire import __version__
 from quire.lab.papers import Paper, find_paper, paper_names
@@ -16,7 +18,8 @@ from quire.report.parts import Part, public_parts
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PAGES = HERE / "papers"
-"""Written anew by every build: ``<paper>.md`` is its card, ``parts/<paper>.md`` its reference."""
+"""Written anew by every build: ``<paper>.md`` is its card, ``parts/<paper>.md`` its reference,
+``rows.inc`` the list that the first page includes."""
 
 project = "Quire"
 author = "The Quire authors"
@@ -28,6 +31,7 @@ suppress_warnings = ["myst.xref_missing", "myst.header"]
 default_role = "code"  # docstrings write names in single backticks, as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True  # as in the source: nn.ReLU and not <class 'torch.nn…'>
 html_theme = "furo"
 html_title = "Quire"
 exclude_patterns = ["_build", "refresh.py"]
@@ -42,9 +46,26 @@ def _write_pages() -> None:
         (PAGES / f"{paper.name}.md").write_text(_link_parts(card, paper), encoding="utf-8")
         (PAGES / "parts" / f"{paper.name}.md").write_text(_reference(paper), encoding="utf-8")
     names = "\n".join(paper.name for paper in papers)
-    rows = [f"- [{p.title}]({p.name}.md) ({p.year}, {p.family}): {p.summary}" for p in papers]
-    index = ["# Papers", "", *rows, "", "```{toctree}", ":hidden:", "", names, "```", ""]
+    index = [
+        "# Papers",
+        "",
+        _rows(papers, ""),
+        "",
+        "```{toctree}",
+        ":hidden:",
+        "",
+        names,
+        "```",
+        "",
+    ]
     (PAGES / "index.md").write_text("\n".join(index), encoding="utf-8")
+    (PAGES / "rows.inc").write_text(_rows(papers, "papers/"), encoding="utf-8")
+
+
+def _rows(papers: list[Paper], folder: str) -> str:
+    """A sentence a paper, with a link to its page below `folder`."""
+    rows = [f"- [{p.title}]({folder}{p.name}.md) ({p.year}): {p.summary}" for p in papers]
+    return "\n".join(rows)
 
 
 def _link_parts(card: str, paper: Paper) -> str:
@@ -68,7 +89,7 @@ def _reference(paper: Paper) -> str:
     """A paper's public parts in reading order, under the modules in which they stand."""
     package = importlib.import_module(paper.module)
     pieces = [
-        f"# {paper.name}\n\n[{paper.title}](../{paper.name}.md): `from {paper.module} import …`\n"
+        f"# {paper.module}\n\nThe parts of [{paper.title}](../{paper.name}.md), in reading order.\n"
     ]
     found = [(_home(package, part), part) for part in public_parts(paper)]
     places = {name: place for place, name in enumerate(paper.read)}
@@ -85,13 +106,13 @@ def _reference(paper: Paper) -> str:
 
 def _home(package: object, part: Part) -> str:
     """The module below the paper's package where a part is defined: ``training.session``."""
+    package_name = str(getattr(package, "__name__", ""))
     module = part.module
-    try:
-        module = getattr(getattr(package, part.name), "__module__", module)
-    except ImportError:  # its extra is not installed
-        pass
-    name = str(getattr(package, "__name__", ""))
-    return module.removeprefix(name).lstrip(".") if module.startswith(name) else ""
+    with suppress(ImportError):  # its extra is not installed
+        value = getattr(package, part.name)
+        own = value.__name__ if inspect.ismodule(value) else str(getattr(value, "__module__", ""))
+        module = own if own.startswith(package_name) else module  # an alias is typing's
+    return module.removeprefix(package_name).lstrip(".")
 
 
 def _says(paper: Paper, home: str) -> str:
@@ -109,11 +130,34 @@ def _directive(package: object, part: Part) -> str:
         value = getattr(package, part.name)
     except ImportError as error:
         return f".. py:data:: {name}\n\n{textwrap.indent(f'{part.says} ({error})', '   ')}\n"
+    if inspect.ismodule(value):
+        public = ", ".join(getattr(package, "__all__", ()))
+        return f".. automodule:: {value.__name__}\n   :members:\n   :exclude-members: {public}\n"
     if inspect.isclass(value):
         return f".. autoclass:: {name}\n   :members:\n"
     if inspect.isroutine(value):
         return f".. autofunction:: {name}\n"
-    return f".. py:data:: {name}\n\n{textwrap.indent(part.says, '   ')}\n"
+    text = repr(value)
+    says = part.says or (f"``{text}``" if len(text) <= 100 else f"A {type(value).__name__}.")
+    return f".. py:data:: {name}\n\n{textwrap.indent(says, '   ')}\n"
+
+
+def _mark_up(app: Any, what: str, name: str, item: object, options: Any, lines: list[str]) -> None:
+    """What docstrings write plainly, as reStructuredText: indented code, and stars in shapes."""
+    for number, line in enumerate(lines):
+        gap, code = (*lines[number + 1 : number + 3], "", "")[:2]
+        if line.endswith(":") and not gap.strip() and _indent(code) >= _indent(line) + 4:
+            line = line.rstrip(":") + "::"
+        lines[number] = re.sub(r"(?<![\w*`])\*(?=\w+\))", r"\\*", line)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _mark_up, priority=400)  # before napoleon reads them
 
 
 _write_pages()

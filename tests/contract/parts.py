@@ -18,7 +18,7 @@ PACKAGES = ["quire.nn", *(module_of(name) for name in paper_names())]
 
 def lacks_extra(error: BaseException) -> bool:
     """Whether `error` says which extra is missing here."""
-    return isinstance(error, ImportError) and "quire[" in str(error)
+    return isinstance(error, ImportError) and "quire-papers[" in str(error)
 
 
 def skip_without_extra(error: BaseException) -> None:

@@ -111,9 +111,9 @@ def test_a_page_begins_with_what_holds_what_fails_and_what_was_not_run(
 
 def test_failures_stale_evidence_and_failed_runs_are_said(pages: dict[str, Page]) -> None:
     text = " ".join(pages["large"].text.split())
-    assert "fails as expected at gpu scale" in text
+    assert "fails at gpu scale, as expected" in text
     assert "the digits are too easy for depth to matter" in text
-    assert text.count("fails unexpectedly at laptop scale") == 2
+    assert text.count("fails at laptop scale, unexpectedly") == 2
     assert "stale the code behind it changed." in text
     assert "Preset laptop, 3 seeds, linux-x86-64-2cpu, 2026-11-20. stale the code" in text
     assert "net10, seed 2, failed: loss is not finite at step 120" in text

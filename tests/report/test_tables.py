@@ -105,7 +105,7 @@ def test_rows_say_verdict_with_scale_both_sides_and_the_papers_number(
     assert stale[0] == "holds at gpu scale, stale"
     assert stale[2] == "error: net11 5.68 against net0 2.42"
     assert rows["Only one seed has seen this."][0] == "one seed at laptop scale"
-    assert rows["More is less, the paper says."][0] == "fails unexpectedly at laptop scale"
+    assert rows["More is less, the paper says."][0] == "fails at laptop scale, unexpectedly"
     assert "&lt;script>" in text
     assert "<script" not in text
 
@@ -119,7 +119,7 @@ def test_counts_stand_apart_and_failures_have_their_reasons(
         "1 not run; identities: 1 holds."
     )
     assert "Stale: 3 verdicts, as the code behind it changed (digits, responses)." in text
-    assert "- `backwards` fails as expected at gpu scale: the digits are too easy" in text
+    assert "- `backwards` fails at gpu scale, as expected: the digits are too easy" in text
     assert "- `not-finite` undecided at laptop scale: a value is not finite" in text
     assert "<details><summary>Identities: 1 of 1 hold</summary>" in text
     assert text.endswith("Not run: never (preset paper).")

@@ -88,7 +88,7 @@ def status(name: str, root: Root = None) -> Status:
     entry = dataset(name)
     if entry.package:
         present = _installed(entry.package)
-        lacking = f"pip install 'quire[{','.join(entry.extras)}]'"
+        lacking = f"pip install 'quire-papers[{','.join(entry.extras)}]'"
         detail = f"inside {entry.package}" if present else lacking
         return Status(name, present, None, None, detail)
     where = folder(name, root)

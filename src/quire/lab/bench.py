@@ -67,7 +67,7 @@ def run_script(path: Path) -> dict[str, Any]:
         result: dict[str, Any] = module.main()
     except ModuleNotFoundError as error:
         raise MissingError(
-            f"race {path.stem} needs {error.name}: pip install 'quire[peers]' (see {path})"
+            f"race {path.stem} needs {error.name}: pip install 'quire-papers[peers]' (see {path})"
         ) from None
     import torch
 

@@ -185,7 +185,7 @@ def _say_found(out: Console, item: Judged, found: Found) -> None:
     words = verdict_words(Judged(item.claim, (found,)))
     own = ", your own runs" if isinstance(evidence, OwnEvidence) else ""
     say_marked(
-        out, words, f"on {evidence.machine}, {evidence.created[:10]}{own}",
+        out, f"{words}:", f"{evidence.machine}, {evidence.created[:10]}{own}",
         style=STYLES[found.outcome],
     )  # fmt: skip
     rows = [("measured", compared(item.claim, found, limit=200))]

@@ -132,7 +132,7 @@ def print_verified(found: "Sequence[Verified]", preset: "Preset") -> None:
     say(out, "; ".join(group_words(tally(everything))) or "No claim was decided.")
     for item in found:
         for claim, verdict in item.surprises:
-            says = f"{item.paper.name}/{claim.id} ({claim.check})"
+            says = f"{claim.id} ({claim.check})"
             say_marked(out, f"{verdict} unexpectedly:", says, style="red")
 
 

@@ -19,16 +19,16 @@ def at_scale(preset: str) -> str:
 
 
 def verdict_words(item: Judged) -> str:
-    """The verdict with its scale: ``holds at laptop scale``, ``fails as expected at …``."""
+    """The verdict with its scale: ``holds at laptop scale``, ``fails at …, as expected``."""
     if item.best is None:
         return "not run"
-    return f"{item.verdict}{_surprise(item)} {at_scale(item.best.evidence.preset)}"
+    return f"{item.verdict} {at_scale(item.best.evidence.preset)}{_surprise(item)}"
 
 
 def _surprise(item: Judged) -> str:
     if not item.expected:
-        return " unexpectedly"
-    return " as expected" if item.outcome == "fails" else ""
+        return ", unexpectedly"
+    return ", as expected" if item.outcome == "fails" else ""
 
 
 def found_words(found: Found) -> str:

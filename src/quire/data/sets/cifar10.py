@@ -97,7 +97,7 @@ def _from_parquet(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         from PIL import Image
     except ImportError as error:
         raise ImportError(
-            "cifar10 from Parquet needs pyarrow and pillow: pip install 'quire[vision]'"
+            "cifar10 from Parquet needs pyarrow and pillow: pip install 'quire-papers[vision]'"
         ) from error
     try:
         table = pyarrow.parquet.read_table(path, columns=["img", "label"])

@@ -9,7 +9,7 @@ DATASET = Dataset(
     summary="1,797 handwritten digits of 8x8 pixels, values 0..16, inside scikit-learn",
     licence="CC BY 4.0",
     home="https://archive.ics.uci.edu/dataset/80",
-    extras=("vision",),
+    extras=("sklearn",),
     package="scikit-learn",
 )
 
@@ -22,7 +22,9 @@ def digits() -> Split:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("digits needs scikit-learn: pip install 'quire[vision]'") from error
+        raise ImportError(
+            "digits needs scikit-learn: pip install 'quire-papers[sklearn]'"
+        ) from error
     bunch = load_digits()
     image = bunch.images.astype(np.uint8)[:, None]
     label = bunch.target.astype(np.int64)

@@ -42,7 +42,9 @@ def unpack(downloads: list[Path], produced: Path) -> None:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("unpacking omniglot needs pillow: pip install 'quire[vision]'") from error
+        raise ImportError(
+            "unpacking omniglot needs pillow: pip install 'quire-papers[vision]'"
+        ) from error
     arrays: dict[str, Any] = {}
     for split, path in zip(("background", "evaluation"), downloads, strict=True):
         with zipfile.ZipFile(path) as archive:

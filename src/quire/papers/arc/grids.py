@@ -31,7 +31,7 @@ import numpy as np
 try:
     from numba import njit
 except ImportError as error:
-    raise ImportError("the ARC solver needs numba: pip install 'quire[fast]'") from error
+    raise ImportError("the ARC solver needs numba: pip install 'quire-papers[fast]'") from error
 
 OPTIONS: Any = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
 UNWRAPPED: Any = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

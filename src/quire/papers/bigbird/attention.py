@@ -4,13 +4,14 @@ B batch, H heads, N tokens, K head width, V value width, b tokens a block, L blo
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, reduce
 from operator import and_
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
@@ -21,6 +22,8 @@ from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
 
 CHUNK = 1 << 18
 """Attention weights that are in memory at a time."""
+
+FIELDS = tuple(field.name for field in fields(BigBirdPattern))
 
 
 def bigbird_attention(
@@ -57,7 +60,7 @@ def bigbird_attention(
             f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}; between two sequences use "
             "quire.nn.softmax_attention"
         )
-    pattern, rest = split_causal(pattern, mask, len(q), q.shape[2])
+    pattern, rest = split_causal(pattern, mask, q.shape[0], q.shape[2])
     if pattern.is_full(q.shape[2]):
         return softmax_attention(q, k, v, rest)
     if q.is_cuda and q.dtype != torch.float64:
@@ -171,16 +174,37 @@ class Rows(NamedTuple):
     """The blocks of keys of each block of queries that is not global.
 
     first: the first of those rows. blocks: (H, rows, L) int64, blocks of keys. valid: the same
-    shape, bool: rows with fewer than L blocks end in places that do not count.
+    shape, bool: rows with fewer than L blocks end in places that do not count. full: H * rows
+    bool, whether all places of a row count.
     """
 
     first: int
     blocks: Tensor
     valid: Tensor
+    full: tuple[bool, ...]
+
+
+def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
+    # Numbers alone go in, since a pattern that is made during tracing does not exist yet.
+    return _plan(tuple(getattr(pattern, name) for name in FIELDS), int(length), int(heads))
+
+
+def _plan(fields: tuple[Any, ...], length: int, heads: int) -> Rows:
+    first, index, valid = _arrays(BigBirdPattern(*fields), length, heads)
+    full = tuple(valid.all(-1).flatten().tolist())
+    return Rows(first, torch.from_numpy(index), torch.from_numpy(valid), full)
+
+
+# NumPy draws the pattern, which torch.compile cannot trace: it takes the result as a constant. This
+# is all that torch.compiler.assume_constant_result does, but that imports the compiler, seconds.
+_plan._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=64)
-def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
+def _arrays(
+    pattern: BigBirdPattern, length: int, heads: int
+) -> tuple[int, NDArray[np.int64], NDArray[np.bool_]]:
+    # Arrays are kept and not tensors: those that are made while a model is exported are no real ones.
     table = pattern.table(length, heads)
     # Global rows attend to everything: they are left to dense attention.
     first = 0 if pattern.causal else pattern.front
@@ -189,8 +213,7 @@ def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
     # The first `most` of a stable sort by "is not attended to" are the blocks that are, ascending,
     # filled up with blocks that are not.
     index = np.argsort(~table, axis=-1, kind="stable")[..., :most]
-    valid = np.take_along_axis(table, index, -1)
-    return Rows(first, torch.from_numpy(index.copy()), torch.from_numpy(valid))
+    return first, index.copy(), np.take_along_axis(table, index, -1)
 
 
 def _row(pattern: BigBirdPattern, row: int, heads: int) -> tuple[Tensor, Tensor]:
@@ -316,7 +339,7 @@ def _tokens(blocks: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _take(blocks: Tensor, index: Tensor) -> Tensor:
     """blocks (M, b, K), index (C, L) -> (C, L b, K)."""
-    return blocks.index_select(0, index.flatten()).view(len(index), -1, blocks.shape[-1])
+    return blocks.index_select(0, index.flatten()).view(index.shape[0], -1, blocks.shape[-1])
 
 
 def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
@@ -327,9 +350,11 @@ def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
         scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
     if allowed is not None:
-        # Such a row is uniform by now; it gives zeros, forwards and backwards.
+        # Such a row is uniform by now; it gives zeros, forwards and backwards. It is rare, so that
+        # one asks first, except where a graph is traced, which cannot branch on the answer.
         nowhere = ~allowed.any(-1, keepdim=True)
-        weights = weights.masked_fill_(nowhere, 0.0) if nowhere.any() else weights
+        if torch.compiler.is_compiling() or nowhere.any():
+            weights = weights.masked_fill_(nowhere, 0.0)
     return weights
 
 
@@ -345,21 +370,18 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
     (batch, heads), b = lanes, job.block
     # One row for each block of queries of each lane, a pair of example and head; examples have the
     # same rows.
-    index, valid = (t.repeat(batch, 1, 1).flatten(0, 1).to(device) for t in job.rows[1:])
+    index, valid = (t.repeat(batch, 1, 1).flatten(0, 1).to(device) for t in job.rows[1:3])
     count, blocks = job.rows.blocks.shape[1], -(-length // b)
-    number = torch.arange(len(index), device=device)
+    number = torch.arange(index.shape[0], device=device)
     # Blocks of keys of all lanes stand in one list too, `blocks` of them a lane.
     keys = (number // count * blocks)[:, None] + index
-    # Most rows of a long text need no mask at all, and a softmax without one is faster. Asked once
-    # for all rows, before the loop: on an accelerator the answer has to be waited for.
+    # Most rows of a long text need no mask at all, and a softmax without one is faster.
     plain = length == blocks * b and job.mask is None and not job.causal
-    full = [plain and every for every in valid.all(-1).tolist()]
+    full = job.rows.full if plain else (False,) * (heads * count)
     inner = torch.arange(b, device=device)
-    size = max(1, CHUNK // (b * b * index.shape[-1]))
-    for begin in range(0, len(index), size):
-        some = slice(begin, begin + size)
+    for some, every in _slices(batch, full, max(1, CHUNK // (b * b * index.shape[-1]))):
         allowed = None
-        if not all(full[some]):
+        if not every:
             # Positions of keys and queries within their text, as masks want them. A place that only
             # fills up a row or the last block is not allowed, whatever its position then says.
             key = (index[some, :, None] * b + inner).flatten(1)[:, None]
@@ -373,6 +395,21 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
                 each = (lane // heads)[:, None, None], (lane % heads)[:, None, None]
                 allowed = allowed & job.mask.allows(*each, query, key)
         yield _Chunk(some, keys[some], allowed)
+
+
+def _slices(batch: int, full: tuple[bool, ...], size: int) -> Iterator[tuple[slice, bool]]:
+    """Slices of the rows of all examples, and whether every place of the rows in it counts.
+
+    batch: B. full: of each row of one example, whether every place counts. size: rows of a slice.
+    """
+    if isinstance(batch, torch.SymInt):
+        # A graph that is exported for any batch cannot have as many slices as the batch needs.
+        yield slice(None), all(full)
+        return
+    full = full * batch
+    for begin in range(0, len(full), size):
+        some = slice(begin, begin + size)
+        yield some, all(full[some])
 
 
 def flex_bigbird(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from quire.nn import Causal, Mask, Padding, conjuncts
-from quire.papers.linear_transformer.causal import causal_attention
+from quire.papers.linear_transformer.causal import causal_attention, without_autocast
 from quire.papers.linear_transformer.features import elu_plus_one
 
 FeatureMap = Callable[[Tensor], Tensor]
@@ -66,7 +66,7 @@ def linear_attention(
     """
     _check(q, k, v)
     causal, paddings = _read(mask, causal)
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q):
         phi_q, phi_k, values = feature_map(_wide(q)), feature_map(_wide(k)), _wide(v)
         phi_k = _hide(phi_k, paddings)
         if not causal:
@@ -149,7 +149,7 @@ def recurrent_step(
     shape, dtype = v.shape, v.dtype
     if v.ndim == 3:
         q, k, v = q[..., None, :], k[..., None, :], v[..., None, :]
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q):
         new = _sums(feature_map(_wide(k)), _wide(v))
         if state is not None:
             new = LinearState(state.S + new.S, state.z + new.z)
@@ -191,7 +191,7 @@ class LinearAttention(nn.Module):
 
         The old state is written over, unless gradients are recorded.
         """
-        with torch.autocast(k.device.type, enabled=False):
+        with without_autocast(k):
             phi_k, values = self.feature_map(_wide(k)), _wide(v)
             new = _sums(_hide(phi_k, [] if mask is None else [mask]), values)
         if state is None:
@@ -202,7 +202,7 @@ class LinearAttention(nn.Module):
 
     def read(self, state: LinearState, q: Tensor) -> Tensor:
         """What queries q (B, H, T, K) attend to in all that was written: (B, H, T, M)."""
-        with torch.autocast(q.device.type, enabled=False):
+        with without_autocast(q):
             return _read_out(state, self.feature_map(_wide(q)), self.eps).to(q.dtype)
 
 

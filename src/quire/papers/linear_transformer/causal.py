@@ -3,6 +3,7 @@
 R rows (batch times heads), N tokens, C features of queries and keys, M width of the values.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class ChunkedCausal(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of q, k and v, in two sweeps."""
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad):
             return *compute_gradients(grad, ctx.chunk, *ctx.saved_tensors), None, None
 
 
@@ -124,6 +125,14 @@ def compute_gradients(
         product = torch.bmm(pairs, d).baddbmm_(keys, after)
         dv[:, block] = join(product, block, rows)[..., :-1]
     return dq, dk, dv
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Keep the dtypes that the code gives, inside autocast too, on the device of x."""
+    kind = x.device.type
+    # A device without autocast, such as meta, refuses even to switch it off.
+    available = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if available else nullcontext()
 
 
 def split_blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:

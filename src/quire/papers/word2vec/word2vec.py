@@ -34,9 +34,9 @@ class Word2Vec:
         threads: One repeats bit for bit; several write without locks (HogWild), which does not.
         seed: What is drawn follows from it.
 
-    The full softmax is for small vocabularies. Training needs numba (`pip install 'quire[fast]'`);
-    without it PyTorch does the work, much slower. What else can be chosen stands in `Training`,
-    which `fit` takes.
+    The full softmax is for small vocabularies. Training needs numba
+    (`pip install 'quire-papers[fast]'`); without it PyTorch does the work, much slower. What else
+    can be chosen stands in `Training`, which `fit` takes.
 
     Example:
         >>> from quire.papers.word2vec import Word2Vec

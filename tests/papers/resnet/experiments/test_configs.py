@@ -1,35 +1,8 @@
-"""Every experiment's smoke preset through the lab, and what their configs refuse."""
-
-import math
+"""Options that no arm takes, through the lab, and what the configs refuse."""
 
 import pytest
 
 from quire.lab import try_run
-from quire.lab.papers import find_paper
-
-PAPER = find_paper("resnet")
-SMOKE = [
-    (experiment, arm)
-    for experiment, entry in PAPER.experiments.items()
-    if not entry.data
-    for arm in entry.arms_at("smoke")
-]
-
-
-@pytest.mark.parametrize(("experiment", "arm"), SMOKE)
-def test_smoke(experiment, arm, tmp_path):
-    if "vision" in PAPER.experiments[experiment].needs:
-        pytest.importorskip("sklearn", reason="needs the extra `vision`")
-    metrics = try_run("resnet", experiment, arm=arm, preset="smoke", directory=tmp_path)
-    assert set(metrics) == set(PAPER.experiments[experiment].metrics)
-    assert all(math.isfinite(value) for value in metrics.values())
-
-
-@pytest.mark.parametrize("arm", ["plain20", "resnet20"])
-def test_smoke_on_cifar10(arm, tmp_path, data_root):
-    pytest.importorskip("pyarrow", reason="needs the extra `vision`")
-    metrics = try_run("resnet", "cifar10", arm=arm, preset="smoke", directory=tmp_path)
-    assert 0 <= metrics["test_error"] <= 100
 
 
 def test_warm_up_and_holdout_run_on_cifar10(tmp_path, data_root):

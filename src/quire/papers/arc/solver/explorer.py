@@ -10,7 +10,7 @@ import numpy as np
 try:
     from numba import njit, types
 except ImportError as error:
-    raise ImportError("the ARC solver needs numba: pip install 'quire[fast]'") from error
+    raise ImportError("the ARC solver needs numba: pip install 'quire-papers[fast]'") from error
 
 from quire.papers.arc.grids import OPTIONS
 from quire.papers.arc.solver.primitives import Kind, Primitive

@@ -14,7 +14,7 @@ try:
     from numba.core.typing.templates import AbstractTemplate, infer_global, signature
     from numba.extending import intrinsic, lower_builtin, models, register_model
 except ImportError as error:
-    raise ImportError("the ARC solver needs numba: pip install 'quire[fast]'") from error
+    raise ImportError("the ARC solver needs numba: pip install 'quire-papers[fast]'") from error
 
 COLUMNS = 5
 """Numbers in a row of `meta`."""

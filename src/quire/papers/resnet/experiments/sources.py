@@ -51,7 +51,7 @@ def load_image(path: Path, shorter_side: int) -> Tensor:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("image files need pillow: pip install 'quire[vision]'") from error
+        raise ImportError("image files need pillow: pip install 'quire-papers[vision]'") from error
     with Image.open(path) as picture:
         # JPEG decodes straight to a smaller size where that is still large enough.
         picture.draft("RGB", (shorter_side, shorter_side))

@@ -276,7 +276,8 @@ def _compiled(form: Form) -> Callable[..., Any] | None:
         if error.name != "numba":
             raise
         warnings.warn(
-            "numba is missing (pip install 'quire[fast]'): training with PyTorch, much slower",
+            "numba is missing (pip install 'quire-papers[fast]'): "
+            "training with PyTorch, much slower",
             stacklevel=2,
         )
         return None
