@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quire.lab.errors import Interrupted, MissingError, UserError
-from quire.lab.execute import Outcome, execute, without_fresh
+from quire.lab.execute import Outcome, execute, finished, without_fresh
 from quire.lab.extras import check_extras, install
 from quire.lab.job import Job, cores
 from quire.lab.papers import find_experiment, find_paper
@@ -75,10 +75,15 @@ def run_local(
     """
     if not jobs:
         return []
-    gpus = _gpus(jobs)
     queue = _Queue(jobs)
-    count = max(1, min(workers or gpus or cores(), len(queue.jobs)))
-    outcomes: dict[int, Outcome] = {}
+    outcomes = queue.take_finished()
+    for done, outcome in enumerate(outcomes.values(), 1):
+        if report:
+            report(outcome, done, len(queue.jobs))
+    if not queue.waiting:
+        return [outcomes[index] for index in queue.asked]
+    gpus = _gpus(jobs)
+    count = max(1, min(workers or gpus or cores(), len(queue.waiting)))
     retried: set[int] = set()
     with _slots(count, jobs[0].options.threads or 1) as slots, _stopping() as stopped:
         busy: dict[Future[Outcome], tuple[int, int]] = {}
@@ -88,8 +93,8 @@ def run_local(
                 if index is not None:
                     job = _on_gpu(queue.jobs[index], slot % gpus if gpus > 1 else None)
                     busy[slots[slot].submit(attempt, job)] = (slot, index)
-            done, _ = wait(busy, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
+            ended, _ = wait(busy, timeout=0.5, return_when=FIRST_COMPLETED)
+            for future in ended:
                 slot, index = busy.pop(future)
                 try:
                     outcome = future.result()
@@ -125,6 +130,18 @@ class _Queue:
         self.alone = {i for i, job in enumerate(self.jobs) if _measures_time(job)}
         ordinary = [i for i in range(len(self.jobs)) if i not in self.alone]
         self.waiting = [*ordinary, *sorted(self.alone)]
+
+    def take_finished(self) -> dict[int, Outcome]:
+        """Outcomes of runs that ended before: no worker need be started for them."""
+        found = {}
+        for index in tuple(self.waiting):
+            job = self.jobs[index]
+            with contextlib.suppress(UserError):  # its worker says what is wrong with it
+                outcome = None if job.options.fresh else finished(job, job.directory)
+                if outcome is not None:
+                    found[index] = outcome
+                    self.waiting.remove(index)
+        return found
 
     def take(self, outcomes: Mapping[int, Outcome], busy: Sequence[int]) -> int | None:
         """The next job that may start beside those that are at work, if there is one."""

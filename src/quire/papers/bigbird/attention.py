@@ -3,10 +3,10 @@
 B batch, H heads, N tokens, K head width, V value width, b tokens a block, L blocks of keys a row.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, reduce
-from operator import and_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +44,8 @@ def bigbird_attention(
 
     On a GPU by torch's flex_attention (compiled at first use), else by gathering blocks. The
     weights are computed again in the backward pass; they have no dropout, and no second derivative.
+    Inside torch.compile and torch.export blocks are gathered, all at once, the random ones as a
+    constant: a graph is for one length and, exported, for any batch.
 
     Raises ValueError if q, k and v do not have the same B, H and N, the pattern does not fit N, or
     the mask does not fit B and N.
@@ -63,7 +65,7 @@ def bigbird_attention(
     pattern, rest = split_causal(pattern, mask, q.shape[0], q.shape[2])
     if pattern.is_full(q.shape[2]):
         return softmax_attention(q, k, v, rest)
-    if q.is_cuda and q.dtype != torch.float64:
+    if q.is_cuda and q.dtype != torch.float64 and not torch.compiler.is_compiling():
         return flex_bigbird(q, k, v, pattern, rest)
     return gathered_bigbird(q, k, v, pattern, rest)
 
@@ -167,7 +169,7 @@ def split_causal(
     rest = [part for part in parts if not isinstance(part, Causal)]
     if len(rest) < len(parts):
         pattern = replace(pattern, causal=True)
-    return pattern, reduce(and_, rest) if rest else None
+    return pattern, reduce(operator.and_, rest) if rest else None
 
 
 class Rows(NamedTuple):
@@ -185,14 +187,15 @@ class Rows(NamedTuple):
 
 
 def _rows(pattern: BigBirdPattern, length: int, heads: int) -> Rows:
-    # Numbers alone go in, since a pattern that is made during tracing does not exist yet.
-    return _plan(tuple(getattr(pattern, name) for name in FIELDS), int(length), int(heads))
+    # Numbers alone go in: a pattern that is made during tracing does not exist yet, and a length
+    # that torch.compile would rather leave open becomes a number.
+    values = tuple(getattr(pattern, name) for name in FIELDS)
+    return _plan(values, operator.index(length), operator.index(heads))
 
 
-def _plan(fields: tuple[Any, ...], length: int, heads: int) -> Rows:
-    first, index, valid = _arrays(BigBirdPattern(*fields), length, heads)
-    full = tuple(valid.all(-1).flatten().tolist())
-    return Rows(first, torch.from_numpy(index), torch.from_numpy(valid), full)
+def _plan(values: tuple[Any, ...], length: int, heads: int) -> Rows:
+    first, blocks, valid, full = _arrays(BigBirdPattern(*values), length, heads)
+    return Rows(first, torch.from_numpy(blocks), torch.from_numpy(valid), full)
 
 
 # NumPy draws the pattern, which torch.compile cannot trace: it takes the result as a constant. This
@@ -203,8 +206,8 @@ _plan._dynamo_marked_constant = True  # type: ignore[attr-defined]
 @lru_cache(maxsize=64)
 def _arrays(
     pattern: BigBirdPattern, length: int, heads: int
-) -> tuple[int, NDArray[np.int64], NDArray[np.bool_]]:
-    # Arrays are kept and not tensors: those that are made while a model is exported are no real ones.
+) -> tuple[int, NDArray[np.int64], NDArray[np.bool_], tuple[bool, ...]]:
+    # Arrays are kept, not tensors: one that is made while a model is exported is no real one.
     table = pattern.table(length, heads)
     # Global rows attend to everything: they are left to dense attention.
     first = 0 if pattern.causal else pattern.front
@@ -212,8 +215,9 @@ def _arrays(
     most = int(table.sum(-1).max())
     # The first `most` of a stable sort by "is not attended to" are the blocks that are, ascending,
     # filled up with blocks that are not.
-    index = np.argsort(~table, axis=-1, kind="stable")[..., :most]
-    return first, index.copy(), np.take_along_axis(table, index, -1)
+    blocks = np.argsort(~table, axis=-1, kind="stable")[..., :most].copy()
+    valid = np.take_along_axis(table, blocks, -1)
+    return first, blocks, valid, tuple(valid.all(-1).flatten().tolist())
 
 
 def _row(pattern: BigBirdPattern, row: int, heads: int) -> tuple[Tensor, Tensor]:
@@ -402,8 +406,8 @@ def _slices(batch: int, full: tuple[bool, ...], size: int) -> Iterator[tuple[sli
 
     batch: B. full: of each row of one example, whether every place counts. size: rows of a slice.
     """
-    if isinstance(batch, torch.SymInt):
-        # A graph that is exported for any batch cannot have as many slices as the batch needs.
+    if torch.compiler.is_compiling():
+        # A graph would hold every slice once more, and could not serve batches of any size.
         yield slice(None), all(full)
         return
     full = full * batch

@@ -172,7 +172,10 @@ def join_masks(counts: Tensor | None, mask: Tensor | None, stored: Tensor) -> Te
         raise ValueError(f"counts must be bool {tuple(stored.shape[:2])}, got {counts.dtype} "
                          f"{tuple(counts.shape)}")  # fmt: skip
     filled = counts.any(-1)
-    if not filled.all():
+    if torch.compiler.is_compiling():
+        # A graph cannot branch on it: it stops with a RuntimeError where it runs.
+        torch._assert_async(filled.all(), "a bag has no pattern that counts")
+    elif not filled.all():
         raise ValueError(f"bag {int((~filled).nonzero()[0, 0])} has no pattern that counts")
     counts = counts[:, None, None]
     if mask is None:

@@ -227,7 +227,8 @@ class Hopfield(nn.Module):
         fixed = rule.normalize or rule.zero or self.connected or mask is not None
         dropped = rule.dropout > 0 and self.training
         # The scores of a pattern then cost S D a head, where its projection alone would cost K D.
-        few = state.shape[1] <= self.head_dim
+        # A graph that is exported for any number of states must not depend on this one.
+        few = not isinstance(state.shape[1], torch.SymInt) and state.shape[1] <= self.head_dim
         return few and not fixed and not dropped and all(isinstance(x, nn.Linear) for x in linear)
 
     def _associate_narrow(
@@ -321,7 +322,8 @@ class Hopfield(nn.Module):
                 new = torch.where(active[:, None, None], new, q)
                 active = active & (moved >= rule.tolerance)
             q = new
-            if not active.any():
+            # A traced graph cannot stop early: there the updates that are left change nothing.
+            if not torch.compiler.is_compiling() and not active.any():
                 break
         return q
 
@@ -390,12 +392,12 @@ class HopfieldPooling(nn.Module):
             counts: As in `Hopfield`.
             mask: As in `Hopfield`.
         """
-        states = self.states.expand(len(patterns), -1, -1)
+        states = self.states.expand(patterns.shape[0], -1, -1)
         return self.hopfield(states, patterns, projection, counts=counts, mask=mask).flatten(1)
 
     def weights(self, patterns: Tensor, *, counts: Tensor | None = None) -> Tensor:
         """The association of each learned state: (B, H, quantity, N)."""
-        states = self.states.expand(len(patterns), -1, -1)
+        states = self.states.expand(patterns.shape[0], -1, -1)
         return self.hopfield.weights(states, patterns, counts=counts)
 
 

@@ -178,8 +178,7 @@ def pixel_rules(
 
     Args:
         columns: (K, R), rasters.
-        order: Where their cells are, those of demonstrations first and in an order that shows
-            conflicts early.
+        order: Where their cells are, demonstrations first, so that conflicts show early.
         goal: The colours of the demonstrations' cells.
         cost: (K), bits.
         width: How many columns: 1, 2 or 3.
@@ -188,8 +187,7 @@ def pixel_rules(
         found: (M, 4), takes columns and default of each rule.
         value: (M), takes its bits.
     """
-    # 1. Memory: a table for all keys of three colours, emptied again after each rule; the keys of
-    # the tests; and the first cells of all columns side by side, for the quick test.
+    # 1. A table for all keys of three colours; the tests' keys; the first cells, side by side.
     K, stride = columns.shape
     K = min(K, limit)
     demos, R = len(goal), len(order)
@@ -208,10 +206,8 @@ def pixel_rules(
     value[:] = NEVER
     # 2. Columns i < j < k; those that a narrower rule has not are held at the one before.
     for i in range(1 if root else K):
-        # 3. Where i alone contradicts itself, j and k together must tell the cells apart. With two
-        # columns j does that alone; with three, `split` has a bit for each clash that a column
-        # tells apart, and two columns will do if their bits make up `every`. So few sets of
-        # columns are looked at cell by cell.
+        # 3. Where i contradicts itself, j (and k) must tell the cells apart: `split` has a bit for
+        # each clash that a column tells apart, and two will do if their bits make up `every`.
         number = clashes_of(cells, i * stride, order, goal, some, clashes) if width > 1 else 0
         if width == 2:
             all_apart(pointer(turned), K, i, clashes, number, pointer(alive))
@@ -261,8 +257,7 @@ def pixel_rules(
                         value[m] = own
                         found[m, 0], found[m, 1], found[m, 2], found[m, 3] = i, j, k, mode
                     last = R
-                # 8. Empty what was written, cell by cell: less than the whole table mostly.
-                for p in range(last):
+                for p in range(last):  # 8. Empty what was written, mostly less than the table.
                     q = order[p]
                     table[key_of(cells, a + q, b + q, c + q, width)] = -1
     return total
