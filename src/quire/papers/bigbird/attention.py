@@ -17,8 +17,8 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from quire.nn.attention import softmax_attention
 from quire.nn.decoding import Cache, KeyValueCache
-from quire.nn.masks import Causal, Mask, Padding, conjuncts
-from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
+from quire.nn.masks import Causal, Mask, Padding, check_mask, conjuncts
+from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern, check_pattern
 
 CHUNK = 1 << 18
 """Attention weights that are in memory at a time."""
@@ -48,7 +48,7 @@ def bigbird_attention(
     constant: a graph is for one length and, exported, for any batch.
 
     Raises ValueError if q, k and v do not have the same B, H and N, the pattern does not fit N, or
-    the mask does not fit B and N.
+    the mask does not fit B and N; TypeError for a pattern or mask that is none.
 
     Example:
         >>> from quire.papers.bigbird import BigBirdPattern, bigbird_attention
@@ -62,6 +62,7 @@ def bigbird_attention(
             f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}; between two sequences use "
             "quire.nn.softmax_attention"
         )
+    check_pattern(pattern)
     pattern, rest = split_causal(pattern, mask, q.shape[0], q.shape[2])
     if pattern.is_full(q.shape[2]):
         return softmax_attention(q, k, v, rest)
@@ -84,7 +85,8 @@ class BigBirdAttention:
     pattern: give each layer its own seed. Self-attention only: attention to another sequence stays
     full (`quire.nn.softmax_attention`), as in the paper. In causal decoding (`write` and `read`)
     all keys are kept and each new token reads those of its row of the causal pattern, O(1) a token;
-    keys of a remembered context, to which nothing was added, cannot be read: ValueError.
+    keys of a remembered context, to which nothing was added, cannot be read: ValueError. TypeError
+    for a pattern that is none.
 
     Example:
         >>> from quire.nn import MultiHeadAttention
@@ -95,6 +97,9 @@ class BigBirdAttention:
     """
 
     pattern: BigBirdPattern
+
+    def __post_init__(self) -> None:
+        check_pattern(self.pattern)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
         """As `bigbird_attention`."""
@@ -155,10 +160,9 @@ def split_causal(
         batch: B.
         length: N.
 
-    Raises ValueError for a mask that does not fit (batch, length).
+    Raises ValueError for a mask that does not fit (batch, length), TypeError for one that is none.
     """
-    if mask is not None and not isinstance(mask, Mask):
-        raise ValueError(f"mask must be a quire.nn mask such as Padding, got {type(mask).__name__}")
+    check_mask(mask)
     parts = conjuncts(mask)
     for part in parts:
         if isinstance(part, Padding) and part.keys.shape != (batch, length)[: part.keys.ndim]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from quire.nn.masks import Padding
+from quire.nn.masks import Padding, check_mask
 from quire.nn.transformer import FeedForward, Residual
 
 
@@ -69,7 +69,10 @@ class ETCAttention(nn.Module):
             owner: (B, N) int64, the global token (e.g. of its sentence) that a long token belongs
                 to, -1 for none, the default.
             mask: of the long tokens.
+
+        Raises TypeError for a mask that is none.
         """
+        check_mask(mask)
         batch, length, _ = long.shape
         few = tokens.shape[1]
         if owner is None:

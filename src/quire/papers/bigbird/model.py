@@ -16,7 +16,7 @@ from quire.nn.masks import Causal, Mask
 from quire.nn.positions import LearnedPositions, Rotary
 from quire.nn.transformer import Decoder, DecoderLayer, EncoderLayer, FeedForward
 from quire.papers.bigbird.attention import BigBirdAttention
-from quire.papers.bigbird.pattern import BigBirdPattern
+from quire.papers.bigbird.pattern import BigBirdPattern, check_pattern
 
 BASE = BigBirdPattern()
 """The paper's: blocks of 64, 3 in the window, 3 random, 2 global."""
@@ -44,7 +44,8 @@ class BigBird(nn.Module):
         rotary: turn queries and keys by their positions in place of learned positions (beyond the
             paper); then `length` does not matter.
 
-    Raises ValueError if there are more tokens than `length`, or the pattern does not fit them.
+    Raises ValueError if there are more tokens than `length`, or the pattern does not fit them,
+    TypeError for a pattern that is none.
 
     Example:
         >>> from quire.papers.bigbird import BigBird, BigBirdPattern
@@ -69,6 +70,8 @@ class BigBird(nn.Module):
         rotary: bool = False,
     ) -> None:
         super().__init__()
+        if pattern is not None:
+            check_pattern(pattern)
         self.word = nn.Embedding(words, dim)
         self.position = nn.Identity() if rotary else LearnedPositions(length, dim)
         self.segment = nn.Embedding(2, dim)
@@ -170,7 +173,7 @@ class WordHead(nn.Module):
     """Scores of all words at each place, for masked language modelling.
 
     A linear layer, GELU and normalisation, then the embedding's own matrix and a bias. embedding:
-    the encoder's `word`, shared.
+    the encoder's `word`, shared; TypeError for anything but an `nn.Embedding`.
 
     Example:
         >>> from torch import nn
@@ -181,6 +184,11 @@ class WordHead(nn.Module):
 
     def __init__(self, embedding: nn.Embedding) -> None:
         super().__init__()
+        if not isinstance(embedding, nn.Embedding):
+            raise TypeError(
+                f"embedding must be an nn.Embedding, such as the encoder's `word`; "
+                f"got {type(embedding).__name__}"
+            )
         words, dim = embedding.weight.shape
         self.embedding = embedding
         self.dense = nn.Linear(dim, dim)
@@ -245,7 +253,7 @@ class BigBirdSeq2Seq(nn.Module):
     self-attention and feed-forward layers are the encoder's own (as at the paper's base size);
     attention to the source is new. length: the most tokens of the target.
 
-    Raises ValueError if there are more tokens than the two lengths.
+    Raises ValueError if there are more tokens than the two lengths, TypeError for another encoder.
 
     Example:
         >>> from quire.papers.bigbird import BigBird, BigBirdPattern, BigBirdSeq2Seq
@@ -258,6 +266,8 @@ class BigBirdSeq2Seq(nn.Module):
 
     def __init__(self, encoder: BigBird, *, length: int = 256, shared: bool = True) -> None:
         super().__init__()
+        if not isinstance(encoder, BigBird):
+            raise TypeError(f"encoder must be a BigBird, got {type(encoder).__name__}")
         self.encoder = encoder
         dim = encoder.word.embedding_dim
         self.position = LearnedPositions(length, dim)
@@ -341,8 +351,14 @@ def load_weights(model: BigBird, state: Mapping[str, Tensor]) -> BigBird:
     """Weights under transformers' names (`BigBirdModel`, or a model that holds it as `bert.`).
 
     Tensors of the pooler and of heads are left out. Returns the model. Raises ValueError naming the
-    first tensor that is missing, unknown or of another shape; nothing is loaded then.
+    first tensor that is missing, unknown or of another shape; nothing is loaded then. TypeError for
+    a state that is no mapping, such as the name of a file.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            "state must map names to tensors, as torch.load(path, weights_only=True) or "
+            f"safetensors.torch.load_file(path) give it; got {state!r:.80}"
+        )
     own = model.state_dict()
     found = {}
     for name, value in state.items():

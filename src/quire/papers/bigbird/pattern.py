@@ -40,7 +40,7 @@ class BigBirdPattern:
         drawn: random blocks from elsewhere, [head][block of queries], e.g. those of another
             library's checkpoint.
 
-    Raises ValueError for sizes that make no pattern.
+    Raises ValueError for sizes that make no pattern, TypeError for those that are no whole numbers.
 
     Example:
         >>> from quire.papers.bigbird import BigBirdPattern
@@ -60,6 +60,10 @@ class BigBirdPattern:
     drawn: tuple[tuple[tuple[int, ...], ...], ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("block", "window", "random", "global_blocks", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be a whole number, got {value!r}")
         if self.block < 1 or min(self.random, self.global_blocks, self.seed) < 0:
             raise ValueError(
                 "block must be at least 1; random, global_blocks and seed at least 0; got "
@@ -146,6 +150,15 @@ class BigBirdPattern:
         return (block >= row - before) & (block <= row + after)
 
 
+def check_pattern(pattern: object) -> None:
+    """Raises TypeError, in one line, where `pattern` is none."""
+    if not isinstance(pattern, BigBirdPattern):
+        raise TypeError(
+            "pattern must be a BigBirdPattern, such as BigBirdPattern(block=64, random=3); "
+            f"got {pattern!r}"
+        )
+
+
 @lru_cache(maxsize=64)
 def _table(pattern: BigBirdPattern, length: int, heads: int) -> NDArray[np.bool_]:
     count = pattern.blocks(length)
@@ -177,7 +190,7 @@ class BigBirdMask(Mask):
     length: tokens N. heads: H. Combines with `&` and `|` like any mask, and
     `softmax_attention(q, k, v, BigBirdMask(pattern, N, H))` gives what `bigbird_attention` gives.
 
-    Raises ValueError where the pattern does not fit the length.
+    Raises ValueError where the pattern does not fit the length, TypeError where it is none.
 
     Example:
         >>> from quire.nn import Padding
@@ -192,6 +205,7 @@ class BigBirdMask(Mask):
     heads: int = 1
 
     def __post_init__(self) -> None:
+        check_pattern(self.pattern)
         table = torch.from_numpy(self.pattern.table(self.length, self.heads).copy())
         object.__setattr__(self, "_table", table)
 

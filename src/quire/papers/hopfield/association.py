@@ -46,8 +46,11 @@ def associate(
         dropout: Probability for each weight.
         chunk: Patterns at a time; memory is then O(S chunk), forward and backward.
 
-    Raises ValueError for a chunk below 1, or with a weighting or dropout.
+    Raises ValueError for a chunk below 1, or with a weighting or dropout, TypeError for a mask that
+    is no tensor or a weighting that is no function.
     """
+    check_tensor("mask", mask, "that broadcasts with (states, patterns)")
+    check_weighting(weighting)
     values = stored if values is None else values
     if chunk is not None:
         if weighting is not None or dropout:
@@ -81,7 +84,11 @@ def association_weights(
         beta: As in `associate`.
         mask: As in `associate`.
         weighting: As in `associate`.
+
+    Raises TypeError as `associate`.
     """
+    check_tensor("mask", mask, "that broadcasts with (states, patterns)")
+    check_weighting(weighting)
     scores = beta * (state @ stored.transpose(-1, -2))
     weigh = weighting or (lambda scores: scores.softmax(-1))
     if mask is None:
@@ -160,8 +167,11 @@ def stream(
 def join_masks(counts: Tensor | None, mask: Tensor | None, stored: Tensor) -> Tensor | None:
     """Both masks of `Hopfield` as one that broadcasts with (B, H, S, N).
 
-    stored (B, N, ...) is what they are for. Raises ValueError for a bag without a pattern.
+    stored (B, N, ...) is what they are for. Raises ValueError for a bag without a pattern,
+    TypeError for masks that are no tensors.
     """
+    check_tensor("counts", counts, "of bool, (bags, patterns)")
+    check_tensor("mask", mask, "that broadcasts with (bags, heads, states, patterns)")
     if stored.shape[1] == 0:
         raise ValueError("a bag needs at least one stored pattern, got none")
     if mask is not None:
@@ -181,6 +191,21 @@ def join_masks(counts: Tensor | None, mask: Tensor | None, stored: Tensor) -> Te
     if mask is None:
         return counts
     return counts & mask if mask.dtype == torch.bool else mask.masked_fill(~counts, -torch.inf)
+
+
+def check_tensor(name: str, value: object, shape: str) -> None:
+    """Raises TypeError where a value is neither a tensor, of a shape in words, nor None."""
+    if value is not None and not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor {shape}, or None; got {type(value).__name__}")
+
+
+def check_weighting(weighting: object) -> None:
+    """Raises TypeError where a weighting is neither a function nor None."""
+    if weighting is not None and not callable(weighting):
+        raise TypeError(
+            "weighting must be a function of scores, such as sparsemax or entmax15 of "
+            f"quire.papers.hopfield, or None for softmax; got {weighting!r}"
+        )
 
 
 def add_zero(k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -22,7 +22,7 @@ def encode(sequences: Sequence[str], length: int | None = None) -> Tensor:
     """Letters as numbers: (N, L) uint8, 0..19 in the order of `AMINO_ACIDS`, 20 behind the end.
 
     length: L, by default the longest sequence's. Raises ValueError for another letter, an empty
-    sequence or one that is longer.
+    sequence or one that is longer, TypeError for one string in place of a list of them.
 
     Example:
         >>> from quire.papers.hopfield import encode
@@ -30,6 +30,8 @@ def encode(sequences: Sequence[str], length: int | None = None) -> Tensor:
         tensor([[ 1,  0, 18],
                 [ 0, 20, 20]], dtype=torch.uint8)
     """
+    if isinstance(sequences, str):
+        raise TypeError(f"sequences must be a list of strings, got the string {sequences!r:.40}")
     longest = max(map(len, sequences), default=0)
     length = longest if length is None else length
     if longest > length or not all(sequences):
@@ -124,7 +126,8 @@ class DeepRC(nn.Module):
         minibatch: Sequences embedded at a time; where all are kept their embeddings are computed
             again in the backward pass.
 
-    Raises ValueError for a keep or minibatch outside its range.
+    Raises ValueError for a keep or minibatch outside its range, TypeError for an embedding or
+    attention that is no module.
 
     Example:
         >>> import torch
@@ -146,6 +149,10 @@ class DeepRC(nn.Module):
         minibatch: int = 50_000,
     ) -> None:
         super().__init__()
+        for name, part in (("embedding", embedding), ("attention", attention)):
+            if not isinstance(part, nn.Module) and (part is not None or name == "embedding"):
+                raise TypeError(f"{name} must be a module, such as SequenceEmbedding or "
+                                f"BagAttention; got {part!r}")  # fmt: skip
         if not 0 < keep <= 1 or (keep < 1 and attention is None) or minibatch < 1:
             raise ValueError(f"keep must be in (0, 1], below 1 with attention only, and minibatch "
                              f"positive, got {keep} and {minibatch}")  # fmt: skip

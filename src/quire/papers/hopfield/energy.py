@@ -118,7 +118,10 @@ def retrieve(
 
 
 def check(state: Tensor, stored: Tensor, beta: Beta) -> None:
-    """Raises ValueError where the three do not fit together."""
+    """Raises ValueError where the three do not fit together, TypeError for other than tensors."""
+    for name, value in (("state", state), ("stored", stored)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if state.shape[-1] != stored.shape[-1]:
         raise ValueError(
             f"state and stored must have the same width, got {state.shape[-1]} "

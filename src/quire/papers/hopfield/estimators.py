@@ -192,6 +192,8 @@ class BagNet(nn.Module):
     def __init__(self, options: BagClassifier, features: int) -> None:
         super().__init__()
         units, self.kind = options.units, options.pooling
+        if self.kind not in ("hopfield", "mean", "max"):
+            raise ValueError(f"pooling must be 'hopfield', 'mean' or 'max', got {self.kind!r}")
         self.embed = nn.Sequential(nn.Linear(features, units), nn.ReLU())
         self.drop = nn.Dropout(options.dropout if self.kind != "hopfield" else 0.0)
         self.pool = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from quire.nn import Mask
+from quire.nn.masks import check_mask
 
 
 def patterns_needed(weights: Tensor, *, mass: float = 0.90) -> Tensor:
@@ -74,6 +75,7 @@ class WatchedAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
         """As in `softmax_attention`."""
+        check_mask(mask)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         if mask is not None:
             allowed = mask.dense(q.shape[-2], k.shape[-2], q.shape[0], q.shape[1], q.device)
@@ -116,6 +118,7 @@ class GaussianAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
         """q, k, v (B, H, N, ...) -> (B, H, N, V); a mask takes weights away, the rest is scaled."""
+        check_mask(mask)
         if v.shape[-2] != self.mu.shape[1] or q.shape[-2] != v.shape[-2]:
             raise ValueError(
                 f"these heads attend over {self.mu.shape[1]} tokens, got {v.shape[-2]}"

@@ -19,7 +19,7 @@ class HopfieldAttention(nn.Module):
     The number of updates is fixed, so that a token's result depends on no other query: with a
     causal mask, padding, and in decoding through the cache of keys and values it is the same.
 
-    Raises ValueError if steps < 0 or beta is not positive.
+    Raises ValueError if steps < 0 or beta is not positive, TypeError if steps is no whole number.
 
     Example:
         >>> import torch
@@ -36,6 +36,8 @@ class HopfieldAttention(nn.Module):
         self, steps: int = 0, beta: float | None = None, *, heads: int | None = None
     ) -> None:
         super().__init__()
+        if not isinstance(steps, int):
+            raise TypeError(f"steps must be a whole number, got {steps!r}")
         if steps < 0 or (beta is not None and not beta > 0):
             raise ValueError(f"steps must be >= 0 and beta positive, got {steps} and {beta}")
         self.steps = steps

@@ -18,6 +18,8 @@ from quire.papers.hopfield.association import (
     add_zero,
     associate,
     association_weights,
+    check_tensor,
+    check_weighting,
     join_masks,
     stream,
 )
@@ -38,6 +40,9 @@ class Association:
         dropout: Probability for each weight, in training, when values are read.
         chunk: Patterns at a time, for memory that does not grow with N; for softmax alone.
         zero: Whether a pattern and value of zeros is added, to associate with nothing.
+
+    Raises TypeError for a weighting that is no function, ValueError for steps below 0 or a chunk
+    below 1.
     """
 
     beta: float | Sequence[float] | None = None
@@ -50,6 +55,12 @@ class Association:
     dropout: float = 0.0
     chunk: int | None = None
     zero: bool = False
+
+    def __post_init__(self) -> None:
+        check_weighting(self.weighting)
+        for name, value, least in (("steps", self.steps, 0), ("chunk", self.chunk, 1)):
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class Hopfield(nn.Module):
         connected: Values are projections of the keys, K W_V with W_V as large as all heads,
             instead of projections of an input.
 
-    Raises ValueError for sizes that do not fit.
+    Raises ValueError for sizes that do not fit, TypeError for options of another type.
 
     Example:
         >>> import torch
@@ -114,6 +125,11 @@ class Hopfield(nn.Module):
         connected: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(association, Association):
+            raise TypeError(f"association must be an Association(...), got {association!r}")
+        for name, group in (("state", state), ("stored", stored), ("projection", projection)):
+            if not isinstance(group, Input):
+                raise TypeError(f"{name} must be an Input(...), got {group!r}")
         if head_dim is None and dim % heads:
             raise ValueError(f"dim must be a multiple of heads unless head_dim is given, got {dim} "
                              f"and {heads}")  # fmt: skip
@@ -171,7 +187,8 @@ class Hopfield(nn.Module):
             mask: (S, N), (B, S, N) or (B, H, S, N); bool, True where a state may see a pattern, or
                 numbers to add to the scores.
 
-        Raises ValueError if a bag has no pattern that counts.
+        Raises ValueError if a bag has no pattern that counts (where it runs, RuntimeError, in a
+        graph of torch.compile or torch.export), TypeError for masks that are no tensors.
         """
         stored = state if stored is None else stored
         projection = stored if projection is None else projection
@@ -443,6 +460,8 @@ class HopfieldLayer(nn.Module):
 
         counts: (quantity,) bool, True where a stored pattern counts. mask: (S, N), bool or numbers.
         """
+        check_tensor("counts", counts, "of bool, (quantity,)")
+        check_tensor("mask", mask, "(states, quantity)")
         if mask is not None:
             mask = mask.repeat(math.prod(state.shape[:-2]), 1)
         projection = None if self.projection is None else self.projection[None]

@@ -65,6 +65,11 @@ class DenseMemory:
 
     def __init__(self, stored: Tensor, function: Overlap) -> None:
         check_bits(stored)
+        if not callable(function):
+            raise TypeError(
+                "function must be one of overlaps and bits, such as polynomial(3) or exponential; "
+                f"got {function!r}"
+            )
         self.stored, self.function = stored, function
         self.plus, self.minus = (stored > 0).double(), (stored < 0).double()
 
@@ -130,6 +135,8 @@ def update_bit_by_bit(field: Callable[[Tensor], Tensor], state: Tensor) -> Tenso
 
 
 def check_bits(stored: Tensor) -> None:
-    """Raises ValueError unless stored is (N, K) of -1 and +1."""
+    """Raises ValueError unless stored is (N, K) of -1 and +1, TypeError if it is no tensor."""
+    if not isinstance(stored, Tensor):
+        raise TypeError(f"stored must be a tensor (patterns, bits), got {type(stored).__name__}")
     if stored.ndim != 2 or not len(stored) or not (stored.abs() == 1).all():
         raise ValueError(f"stored must be (patterns, bits) of -1 and +1, got {tuple(stored.shape)}")
