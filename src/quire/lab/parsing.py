@@ -136,10 +136,13 @@ def _usage_fault(text: str, name: str) -> str:
     """tyro's box as one line, with the nearest option where one is unknown."""
     lines = [line.strip("│ ").strip() for line in text.splitlines()]
     lines = [line for line in lines if line and line[0] not in "╭╰"]
-    until = next((k for k, line in enumerate(lines) if line.startswith("──")), len(lines))
+    rules = [k for k, line in enumerate(lines) if not line.strip("─-")]
+    if "│" not in text and rules:  # without a box a heading and a rule come first
+        lines, rules = lines[rules[0] + 1 :], [k - rules[0] - 1 for k in rules[1:]]
+    until = rules[0] if rules else len(lines)
     what = " ".join(lines[:until])
     if stray := re.match(r"Unrecognized options: (-\S+)", what):
-        near = next((m[0] for line in lines if (m := re.match(r"--[\w.-]+", line))), None)
+        near = next((m[0] for line in lines if (m := re.match(r"--\w[\w.-]*", line))), None)
         hint = f": did you mean '{near}'?" if near else ""
         return f"unknown option '{stray[1].rstrip(',')}'{hint} ({name} --help lists them)"
     if stray := re.match(r"Unrecognized options: (.*)", what):
