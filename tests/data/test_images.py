@@ -201,7 +201,7 @@ def test_cifar10_damaged_files(tmp_path: Path) -> None:
 def test_cifar10_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(tmp_path)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"pip install 'quire\[vision\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'quire-papers\[(vision|sklearn)\]'"):
         data.cifar10(tmp_path)
 
 
@@ -220,7 +220,7 @@ def test_digits() -> None:
 
 def test_digits_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'quire\[vision\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'quire-papers\[(vision|sklearn)\]'"):
         data.digits()
 
 

@@ -51,9 +51,10 @@ def execute(job: Job, progress: Progress | None = None) -> Outcome:
     """Run a job, or take its finished result; the runs that it stands on come first.
 
     Raises `UserError` for a mistake in the job, `MissingError` for missing data or extras,
-    `Interrupted` after Ctrl-C or SIGTERM (the state is saved), and whatever the experiment raises,
-    save that its `ValueError` becomes a `UserError` with the traceback in ``log.txt``.
-    A run whose loss is not finite ends as `failed`; that is remembered like a result.
+    `Interrupted` after Ctrl-C or SIGTERM (the state is saved). What the experiment itself raises
+    becomes one line, with the traceback in ``log.txt``: a `UserError` for its `ValueError`, a
+    `RunError` for anything else. A run whose loss is not finite ends as `failed`; that is
+    remembered like a result.
     """
     work = job.resolved
     directory = work.directory
