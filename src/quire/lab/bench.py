@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quire.lab.errors import MissingError, UserError
+from quire.lab.extras import install, packages_of
 from quire.lab.measure import Timing as Timing
 from quire.lab.measure import peak_tensor_mb as peak_tensor_mb
 from quire.lab.measure import race as race
@@ -66,9 +67,10 @@ def run_script(path: Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
         result: dict[str, Any] = module.main()
     except ModuleNotFoundError as error:
-        raise MissingError(
-            f"race {path.stem} needs {error.name}: pip install 'quire-papers[peers]' (see {path})"
-        ) from None
+        name = str(error.name).partition(".")[0]
+        brought = name in (peer.replace("-", "_") for peer in packages_of("peers"))
+        how = install("peers") if brought else f"no extra brings it, {path} says where it is"
+        raise MissingError(f"race {path.stem} needs {name}: {how}") from None
     import torch
 
     result["environment"] = environment(pick_device("auto"), torch.get_num_threads())

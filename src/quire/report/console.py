@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from quire.lab.freshness import Standing
     from quire.lab.papers import Claim, Paper, Preset
     from quire.lab.verify import Verified
-    from quire.report.model import Group, Outcome
+    from quire.report.model import Answer, Group
 
 __all__ = [
     "Board", "print_card", "print_chain", "print_data", "print_doctor", "print_papers",
     "print_races", "print_standing", "print_verified",
 ]  # fmt: skip
 _NAME = 19
-_COLUMNS: "tuple[tuple[str, str, int, Group, Outcome | None], ...]" = (
+_COLUMNS: "tuple[tuple[str, str, int, Group, Answer | None], ...]" = (
     ("trends", "hold", 6, "trends", "holds"),
     ("", "fail", 6, "trends", "fails"),
     ("", "open", 6, "trends", "undecided"),

@@ -19,8 +19,8 @@ from quire.lab.evidence import (
 from quire.lab.freshness import Standing, standings
 from quire.lab.papers import PRESETS, Claim, Paper
 
-Outcome = Literal["holds", "fails", "undecided", "not run"]
-OUTCOMES: tuple[Outcome, ...] = ("holds", "fails", "undecided", "not run")
+Answer = Literal["holds", "fails", "undecided", "not run"]
+ANSWERS: tuple[Answer, ...] = ("holds", "fails", "undecided", "not run")
 Group = Literal["trends", "numbers", "identities", "beyond"]
 GROUPS: dict[Group, str] = {
     "trends": "the paper's trends",
@@ -29,7 +29,7 @@ GROUPS: dict[Group, str] = {
     "beyond": "beyond the paper",
 }
 """Claims are counted apart: a trend in small is not a number of the paper's table."""
-Counts = dict[Group, dict[Outcome, int]]
+Counts = dict[Group, dict[Answer, int]]
 Standings = Mapping[str, Standing]
 """How each piece of evidence stands to the code, by its file's name."""
 FRESH = Standing("fresh")
@@ -109,7 +109,7 @@ class Found:
     standing: Standing = FRESH
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Answer:
         """The verdict as it is counted: one seed decides no trend."""
         return "undecided" if self.record.verdict == "one seed" else self.record.verdict
 
@@ -149,7 +149,7 @@ class Judged:
         return self.found[0] if self.found else None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> Answer:
         """The verdict as it is counted."""
         return self.found[0].outcome if self.found else "not run"
 
@@ -220,7 +220,7 @@ def judge(paper: Paper, evidence: Iterable[Evidence], standings: Standings) -> l
 
 def tally(judged: Iterable[Judged]) -> Counts:
     """How many claims of each group hold, fail, are undecided and were not run."""
-    counts: Counts = {group: dict.fromkeys(OUTCOMES, 0) for group in GROUPS}
+    counts: Counts = {group: dict.fromkeys(ANSWERS, 0) for group in GROUPS}
     for item in judged:
         counts[item.group][item.outcome] += 1
     return counts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from quire.lab.errors import RunError, UserError
 from quire.lab.papers import Paper, readable_papers
 from quire.report.figures import slug
-from quire.report.model import GROUPS, OUTCOMES, known_evidence, known_standings
+from quire.report.model import ANSWERS, GROUPS, known_evidence, known_standings
 from quire.report.numbers import count, mean_and_std, number, seconds
 from quire.report.overview import Row, rows
 from quire.report.page import Page, Sheet, page_of
@@ -94,7 +94,7 @@ def _put(path: Path, templates: "Environment", name: str, **values: Any) -> None
 def _total(found: Sequence[Row]) -> dict[str, dict[str, int]]:
     """Claims of all papers by group and outcome."""
     return {
-        group: {outcome: sum(row.counts[group][outcome] for row in found) for outcome in OUTCOMES}
+        group: {outcome: sum(row.counts[group][outcome] for row in found) for outcome in ANSWERS}
         for group in GROUPS
     }
 
@@ -136,7 +136,7 @@ def _templates() -> "Environment":
         "dashes": lambda stroke: " ".join(f"{2 * length:g}" for length in stroke.dashes),
     }
     environment.globals |= {
-        "outcomes": OUTCOMES,
+        "outcomes": ANSWERS,
         "groups": GROUPS,
         "count": count,
         "repository": _repository,

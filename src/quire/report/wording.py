@@ -7,7 +7,7 @@ from itertools import groupby
 
 from quire.lab.claims import Check
 from quire.lab.papers import Claim, Preset
-from quire.report.model import Counts, Found, Group, Judged, Outcome, Spread
+from quire.report.model import Answer, Counts, Found, Group, Judged, Spread
 from quire.report.numbers import count, number
 
 Values = Mapping[tuple[str, str], Spread]
@@ -41,7 +41,7 @@ def found_words(found: Found) -> str:
     )
 
 
-def outcome_words(counts: Mapping[Outcome, int], *, silent: Iterable[Outcome] = ()) -> str:
+def outcome_words(counts: Mapping[Answer, int], *, silent: Iterable[Answer] = ()) -> str:
     """``14 hold, 1 fails, 2 undecided``: what is zero is left out; ``none`` where all is."""
     parts = [
         f"{amount} {outcome.removesuffix('s') if amount != 1 else outcome}"
@@ -51,7 +51,7 @@ def outcome_words(counts: Mapping[Outcome, int], *, silent: Iterable[Outcome] = 
     return ", ".join(parts) or "none"
 
 
-def decided(counts: Mapping[Outcome, int]) -> int:
+def decided(counts: Mapping[Answer, int]) -> int:
     """How many hold or fail."""
     return counts["holds"] + counts["fails"]
 
