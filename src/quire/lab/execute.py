@@ -108,6 +108,8 @@ def _carry_out(job: Job, run: Run, record: dict[str, Any]) -> Outcome:
     except DataMissing as error:
         raise MissingError(str(error)) from None
     except Exception as error:
+        if run.stopping:  # some C code turns the interrupt that it meets into an error of its own
+            raise Interrupted(f"{run.stopping}; the same command resumes it") from error
         if isinstance(error, ImportError) and "pip install" in str(error):
             raise MissingError(str(error)) from None
         # One line for the user; what a developer needs is not lost.
@@ -260,9 +262,9 @@ def _signals(run: Run) -> Iterator[None]:
             raise KeyboardInterrupt
         seen.append(number)
         why = "interrupted" if number == signal.SIGINT else "terminated"
+        run.interrupt(why)
         if not run.in_loop:
             raise Interrupted(f"{why} outside a loop; the same command resumes it")
-        run.interrupt(why)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

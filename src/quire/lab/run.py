@@ -68,7 +68,7 @@ class Run:
         self._began = (time.process_time(), time.monotonic())
         self._stop_after_step = False
         self._left = options.stop_after
-        self._interrupted = ""
+        self.stopping = ""  # why it was asked to stop
         self._loops: set[str] = set()
         self._record = False
         # On `meta` tensors nothing is computed: only that everything is built and fits together.
@@ -154,7 +154,7 @@ class Run:
                 self._count_down()
                 ended = self._stop_after_step or step == total - 1
                 late = time.monotonic() - saved > pause
-                stop, late = distributed.agree(step, bool(self._interrupted), late)
+                stop, late = distributed.agree(step, bool(self.stopping), late)
                 if ended or stop or late:
                     cost = self._save(store, parts, step + 1, done=ended)
                     saved = time.monotonic()
@@ -163,7 +163,7 @@ class Run:
                 if ended:
                     break
                 if stop:
-                    raise Interrupted(f"{self._interrupted or 'interrupted'} at step {step + 1} "
+                    raise Interrupted(f"{self.stopping or 'interrupted'} at step {step + 1} "
                                       f"of {total}; the same command resumes it")  # fmt: skip
         finally:
             self.in_loop = False
@@ -233,7 +233,7 @@ class Run:
 
     def interrupt(self, why: str) -> None:
         """Ask the run to save its state after the current step and to stop."""
-        self._interrupted = why
+        self.stopping = why
 
     def close(self) -> None:
         """Flush what is still in memory."""
