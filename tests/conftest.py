@@ -1,5 +1,6 @@
 """What all tests share: no download, no accidental use of the user's own folders."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -7,6 +8,13 @@ import pytest
 import torch
 
 from report.chromium import Browser, find_browser
+
+
+def pytest_collection_finish(session):
+    """Races collect garbage before each timing: what is imported by now need not be looked at."""
+    gc.collect()
+    gc.freeze()
+
 
 ROOT = Path(__file__).resolve().parent.parent
 

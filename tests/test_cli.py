@@ -177,7 +177,8 @@ def test_bench_reports_no_time_on_a_red_gate(tmp_path, capsys):
     (folder / "green.py").write_text(
         "from quire.lab.bench import race\n"
         "def main():\n"
-        "    t = race({'ours': lambda: sum(range(100)), 'peer': lambda: sum(range(9000))})\n"
+        "    t = race({'ours': lambda: sum(range(100)), 'peer': lambda: sum(range(9000))},\n"
+        "             repeats=2, warmup=0)\n"
         "    return {'races': [dict(name='sum', unit='calls/s', parity=True, goal=2.0,\n"
         "        ours=t['ours'].rate(1), peer=t['peer'].rate(1),\n"
         "        ratio=t['peer'].median / t['ours'].median)]}\n"
@@ -224,8 +225,7 @@ def test_a_terminal_without_our_signs(tmp_path):
 def test_a_variable_that_names_a_file_is_one_line(tmp_path, variable):
     (tmp_path / "file").write_text("no folder")
     environment = os.environ | {variable: str(tmp_path / "file"), "QUIRE_PAPERS": str(TOYS)}
-    for words in (["data", "list"], ["data", "get", "mnist"], ["list"], ["show", "toy"],
-                  ["run", "toy/line:method", "--preset", "smoke"], ["doctor"]):  # fmt: skip
+    for words in (["data", "list"], ["list"], ["run", "toy/line:method", "--preset", "smoke"]):
         command = [sys.executable, "-m", "quire", *words]
         found = subprocess.run(
             command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path

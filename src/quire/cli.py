@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _command(words)
     except UserError as error:
-        print(f"quire: {error}", file=sys.stderr)
+        # One line, whatever control characters a mistyped word brought along.
+        print(f"quire: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("quire: interrupted", file=sys.stderr)
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"quire: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        what = f"{error.filename or ''}: {error.strerror or error}"
+        print(f"quire: {' '.join(what.split())}", file=sys.stderr)
         return 2
 
 

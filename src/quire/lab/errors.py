@@ -38,7 +38,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     >>> str(unknown("paper", "resnt", ["resnet", "dqn"]))
     "unknown paper 'resnt': did you mean 'resnet'? Known: dqn, resnet"
     """
-    known, name = sorted(known), " ".join(name.split())
+    known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" did you mean '{near[0]}'?" if near else ""
     return UserError(f"unknown {kind} '{name}':{hint} Known: {', '.join(known) or 'none'}")
