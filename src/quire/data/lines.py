@@ -61,6 +61,27 @@ def read_json_lines(path: Path, fields: Fields) -> list[Row]:
     return rows
 
 
+def read_task(
+    files: Iterable[Path], task: str, tasks: Mapping[str, Fields]
+) -> dict[str, list[Row]]:
+    """The parts of one task, from those of `files` that stand in its folder; a part whose name
+    says that it is unlabelled has no label.
+
+    Raises ValueError for another task than `tasks` has, or a bad line.
+    """
+    if task not in tasks:
+        raise ValueError(f"task must be one of {', '.join(tasks)}, got {task!r}")
+    parts = {}
+    for path in files:
+        if path.parent.name == task:
+            part = path.name.split(".")[0]
+            fields = tasks[task]
+            if part.endswith("unlabelled"):
+                fields = {name: kind for name, kind in fields.items() if name != "label"}
+            parts[part] = read_json_lines(path, fields)
+    return parts
+
+
 def read_csv(path: Path, columns: Iterable[str]) -> dict[str, list[str]]:
     """The columns of a comma-separated file with a header; all that it has, at least these.
 

@@ -2,7 +2,7 @@
 
 from quire.data import store
 from quire.data.catalogue import Dataset, versions
-from quire.data.lines import Fields, Row, read_json_lines
+from quire.data.lines import Fields, Row, read_task
 
 _PARTS = {
     "cola": ("train", "dev"),
@@ -66,14 +66,4 @@ def glue(root: store.Root = None, task: str = "sst2") -> dict[str, list[Row]]:
     is "entailment" or "not_entailment" (rte); sentence1, sentence2 and score, 0 to 5 (stsb). Labels
     are 0 or 1. Raises DataMissing, and ValueError for another task or a bad line.
     """
-    if task not in _FIELDS:
-        raise ValueError(f"task must be one of {', '.join(_FIELDS)}, got {task!r}")
-    parts = {}
-    for path in store.files("glue", root):
-        if path.parent.name == task:
-            part = path.name.split(".")[0]
-            fields = _FIELDS[task]
-            if part == "test_unlabelled":
-                fields = {name: kind for name, kind in fields.items() if name != "label"}
-            parts[part] = read_json_lines(path, fields)
-    return parts
+    return read_task(store.files("glue", root), task, _FIELDS)

@@ -2,7 +2,7 @@
 
 from quire.data import store
 from quire.data.catalogue import Dataset, versions
-from quire.data.lines import Fields, Row, read_json_lines
+from quire.data.lines import Fields, Row, read_task
 
 _FIELDS: dict[str, Fields] = {
     "boolq": {"question": str, "passage": str, "label": bool},
@@ -72,14 +72,4 @@ def superglue(root: store.Root = None, task: str = "boolq") -> dict[str, list[Ro
     "answers": [{"text", "label"}]}]}. Raises DataMissing, and ValueError for another task or a bad
     line.
     """
-    if task not in _FIELDS:
-        raise ValueError(f"task must be one of {', '.join(_FIELDS)}, got {task!r}")
-    parts = {}
-    for path in store.files("superglue", root):
-        if path.parent.name == task:
-            part = path.name.split(".")[0]
-            fields = _FIELDS[task]
-            if part == "unlabelled":
-                fields = {name: kind for name, kind in fields.items() if name != "label"}
-            parts[part] = read_json_lines(path, fields)
-    return parts
+    return read_task(store.files("superglue", root), task, _FIELDS)
