@@ -11,7 +11,7 @@ import numpy as np
 
 def idx(array: np.ndarray) -> bytes:
     header = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return gzip.compress(header + array.tobytes())
+    return gzip.compress(header + array.tobytes(), mtime=0)
 
 
 def tar(members: dict[str, bytes]) -> bytes:
@@ -54,4 +54,4 @@ def babi_texts(text: str = STORY) -> dict[str, str]:
 
 def json_lines(*rows: dict) -> bytes:
     """Gzipped JSON lines."""
-    return gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode())
+    return gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode(), mtime=0)

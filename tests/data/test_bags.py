@@ -62,7 +62,7 @@ def test_repertoires_and_receptors(tmp_path: Path) -> None:
         batch=[True, True], seq_has_disease_signal=[False, True, False],
     )  # fmt: skip
     rows = "cdr3_beta,epitope\nCASSF,GIL\n"
-    (place / "vdjdb_human_beta.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    (place / "vdjdb_human_beta.csv.gz").write_bytes(gzip.compress(rows.encode(), mtime=0))
     quick = data.immune_repertoire(tmp_path)
     assert quick.sequence == ["CASS", "CAW", "CSF"]
     assert (quick.size.tolist(), quick.label.tolist()) == ([2, 1], [1, 0])
@@ -82,12 +82,12 @@ def test_tables_know_numbers_from_categories(tmp_path: Path) -> None:
     (files,) = DATASETS["uci"].layouts
     rows = "f0,f1,class\n1.5,red,no\n?,?,yes\n3,blue,no\n"
     for file in files:
-        (place / file).write_bytes(gzip.compress(rows.encode()))
+        (place / file).write_bytes(gzip.compress(rows.encode(), mtime=0))
     table = data.uci(tmp_path)["breast-cancer-wisconsin"]
     np.testing.assert_array_equal(table.feature, [[1.5, 1], [np.nan, np.nan], [3, 0]])
     assert table.categorical.tolist() == [False, True]
     assert (table.label.tolist(), table.classes) == ([0, 1, 0], ("no", "yes"))
-    (place / files[0]).write_bytes(gzip.compress(b"f0,class\n1\n"))
+    (place / files[0]).write_bytes(gzip.compress(b"f0,class\n1\n", mtime=0))
     with pytest.raises(ValueError, match="line 2: 2 columns expected"):
         data.uci(tmp_path)
 

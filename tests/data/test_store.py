@@ -277,7 +277,7 @@ def test_malicious_archives_unpack_nothing(bad: tarfile.TarInfo, tmp_path: Path)
     ],
 )
 def test_malformed_idx(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "x.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "x.gz").write_bytes(gzip.compress(content, mtime=0))
     with pytest.raises(ValueError, match=r"x\.gz is not an IDX file"):
         read_idx(tmp_path / "x.gz")
 

@@ -103,7 +103,7 @@ def test_clicks_out_of_their_tables(
 def test_clicks_of_another_form(rows: str, message: str, tmp_path: Path) -> None:
     for name in ("criteo", "avazu"):
         path = folder(tmp_path, "ctr") / f"{name}_sample.csv.gz"
-        path.write_bytes(gzip.compress(rows.encode()))
+        path.write_bytes(gzip.compress(rows.encode(), mtime=0))
     with pytest.raises(ValueError, match=r"avazu_sample\.csv\.gz: .*" + message):
         data.ctr(tmp_path, "avazu")
 
@@ -146,7 +146,7 @@ def cells(root: Path, *, latencies: int = 2, **changes: str) -> None:
     columns |= {"params_c10": "7", "flops_c10": "9", "flops_in16": "4"} | changes
     second = columns | {"index": "1"}
     lines = [",".join(row) for row in (columns, columns.values(), second.values())]
-    (place / "nasbench201.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    (place / "nasbench201.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     np.savez(place / "latency.npz", fpga=np.ones(latencies, np.float32))
 
 
@@ -187,7 +187,7 @@ def proteins(root: Path, *, site: int = 2, **changes: object) -> Path:
     }  # fmt: skip
     np.savez(place / "structures.npz", **{**arrays, **changes})
     row = {"id": "x", "seq": "ACD", "binding_sites": [0, site], "modifications": []}
-    packed = gzip.compress(json.dumps([row]).encode())
+    packed = gzip.compress(json.dumps([row]).encode(), mtime=0)
     (place / "binding_sites_provis_valid.json.gz").write_bytes(packed)
     for family in FAMILIES:
         square = np.zeros((4, 4), np.float32)
@@ -221,7 +221,9 @@ def test_proteins(tmp_path: Path) -> None:
     np.savez(place / "msa_DHFR.npz", msa=np.zeros((2, 3)), cb_dist=np.eye(2), heavy_dist=np.eye(3))
     with pytest.raises(ValueError, match=r"an alignment \(M, L\) and distances"):
         data.protein(tmp_path)
-    (place / "binding_sites_provis_valid.json.gz").write_bytes(gzip.compress(b'[{"id": "x"}]'))
+    (place / "binding_sites_provis_valid.json.gz").write_bytes(
+        gzip.compress(b'[{"id": "x"}]', mtime=0)
+    )
     with pytest.raises(ValueError, match=r"a list of \{id, seq, binding_sites, modifications\}"):
         data.protein(tmp_path)
 

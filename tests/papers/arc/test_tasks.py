@@ -20,7 +20,7 @@ TWO_TESTS = MIRROR | {"test": [{"input": [[4]], "output": [[4]]}, {"input": [[5]
 
 def write(path, content, *, compress=False):
     text = json.dumps(content).encode()
-    path.write_bytes(gzip.compress(text) if compress else text)
+    path.write_bytes(gzip.compress(text, mtime=0) if compress else text)
     return path
 
 
@@ -140,7 +140,7 @@ def test_every_form_loads_to_the_same_hash(tmp_path):
 
 def test_bad_files_give_one_line(tmp_path):
     (tmp_path / "broken.json").write_text('{"train": [')
-    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"{}")[:-4])
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"{}", mtime=0)[:-4])
     (tmp_path / "plain.json.gz").write_bytes(b"{}")
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
