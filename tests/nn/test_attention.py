@@ -118,9 +118,9 @@ def test_causal_alone_takes_the_fast_path(calls: list[dict]) -> None:
     given = inputs(7, 7)
     for mask in (None, Causal(), Causal() & Window(3)):
         softmax_attention(*given, mask)
-    assert calls[0] == {"is_causal": False}
-    assert calls[1] == {"is_causal": True}
-    assert calls[2].keys() == {"attn_mask"}
+    assert calls[0] == {"is_causal": False, "enable_gqa": False}
+    assert calls[1] == {"is_causal": True, "enable_gqa": False}
+    assert calls[2].keys() == {"attn_mask", "enable_gqa"}
 
 
 def test_heads_against_torch() -> None:
@@ -201,3 +201,85 @@ def test_what_is_no_mask_is_one_clear_line(mask):
 def test_what_is_no_kernel_is_one_clear_line():
     with pytest.raises(TypeError, match=r"kernel must be a function of .* got 'linear'"):
         MultiHeadAttention(4, 1, kernel="linear")
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("name", ["none", "causal", "lengths"])
+def test_heads_share_keys_in_groups(name: str, groups: int) -> None:
+    q = torch.randn(2, 6, 7, 4, dtype=torch.float64)
+    k, v = torch.randn(2, 2, groups, 7, 4, dtype=torch.float64)
+    # By definition: query head h reads head h // (H / G).
+    heads = torch.arange(6) // (6 // groups)
+    expected = loop_attention(q, k[:, heads], v[:, heads], MASKS[name])
+    for kernel in (softmax_attention, naive_softmax_attention):
+        torch.testing.assert_close(kernel(q, k, v, MASKS[name]), expected)
+
+
+def test_grouped_projections_are_those_of_repeated_heads() -> None:
+    grouped = MultiHeadAttention(12, 6, key_heads=2, positions=Rotary(2)).double()
+    whole = MultiHeadAttention(12, 6, positions=Rotary(2)).double()
+    assert grouped.key.weight.shape == (4, 12)
+    state = grouped.state_dict()
+    for name in ("key.weight", "value.weight"):
+        rows = state[name].unflatten(0, (2, 2)).repeat_interleave(3, 0)
+        state[name] = rows.flatten(0, 1)
+    whole.load_state_dict(state)
+    x = torch.randn(2, 7, 12, dtype=torch.float64)
+    torch.testing.assert_close(grouped(x, mask=Causal()), whole(x, mask=Causal()))
+
+
+def test_heads_that_do_not_fit_are_named() -> None:
+    q, k = torch.randn(1, 3, 2, 4), torch.randn(1, 2, 2, 4)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        with pytest.raises(ValueError, match="3 heads of queries do not fit 2 of keys and 2 of"):
+            kernel(q, k, k)
+        with pytest.raises(ValueError, match="3 heads of queries do not fit 3 of keys and 2 of"):
+            kernel(q, q, k)
+    for key_heads in (0, 2, 4):
+        with pytest.raises(ValueError, match="heads must be a multiple of key_heads, got 3 and"):
+            MultiHeadAttention(12, 3, key_heads=key_heads)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 5, 4), (2, 2, 0, 4)])
+@pytest.mark.parametrize("mask", [None, Causal(), Window(1)])
+def test_nothing_gives_nothing(shape: tuple[int, ...], mask: Mask | None) -> None:
+    q = torch.zeros(shape, requires_grad=True)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        output = kernel(q, q, q, mask)
+        assert output.shape == shape
+        output.sum().backward()
+
+
+def test_no_keys_give_zeros() -> None:
+    q, k = torch.randn(1, 2, 3, 4), torch.zeros(1, 2, 0, 4)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        for mask in (None, Padding(torch.tensor([0]))):
+            assert torch.equal(kernel(q, k, k, mask), torch.zeros(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("name", ["none", "causal", "lengths"])
+def test_second_derivatives_are_right_or_refused(name: str) -> None:
+    given = inputs(7, 7)
+
+    def second(kernel: attention_module.AttentionKernel) -> tuple[Tensor, ...]:
+        (first,) = torch.autograd.grad(
+            kernel(*given, MASKS[name]).sin().sum(), given[:1], create_graph=True
+        )
+        return torch.autograd.grad(first.square().sum(), given, materialize_grads=True)
+
+    expected = second(naive_softmax_attention)
+    try:
+        got = second(softmax_attention)
+    except RuntimeError:
+        return
+    for mine, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_row_does_not_know_its_partners() -> None:
+    q, k, v = inputs(7, 7)
+    for kernel in (softmax_attention, naive_softmax_attention):
+        both = kernel(q, k, v, Padding(torch.tensor([7, 3])))
+        alone = kernel(q[1:], k[1:], v[1:], Padding(torch.tensor([3])))
+        torch.testing.assert_close(both[1:], alone)
+        torch.testing.assert_close(alone, kernel(q[1:], k[1:, :, :3], v[1:, :, :3]))

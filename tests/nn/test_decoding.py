@@ -19,6 +19,7 @@ from quire.nn import (
     Rotary,
     SinusoidalPositions,
     Window,
+    clone,
     memory_of,
     select,
     softmax_attention,
@@ -131,6 +132,85 @@ def test_decoder_pieces_equal_the_whole(padded: bool) -> None:
     torch.testing.assert_close(torch.cat(pieces, 1), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("record", [False, True])
+def test_prompts_may_come_in_pieces(name: str, record: bool) -> None:
+    model, x = MODELS[name](), torch.randn(3, 9, D, dtype=torch.float64)
+    with torch.set_grad_enabled(record):
+        pieces, state = [], None
+        for piece in x.split((2, 3, 1, 3), 1):
+            piece, state = model.extend(piece, state)
+            pieces.append(piece)
+        torch.testing.assert_close(torch.cat(pieces, 1), model(x, Causal()), rtol=1e-9, atol=1e-9)
+
+
+def test_each_piece_may_be_padded() -> None:
+    model = encoder(rotary=True)
+    x = torch.randn(2, 6, D, dtype=torch.float64)
+    with torch.no_grad():
+        _, state = model.extend(x[:, :3], mask=Padding(torch.tensor([1, 3])))
+        _, state = model.extend(x[:, 3:5], state, mask=Padding(torch.tensor([2, 1])))
+        out, _ = model.extend(x[:, 5:], state)
+        for row, kept in enumerate(([0, 3, 4, 5], [0, 1, 2, 3, 5])):
+            expected = model(x[row : row + 1, kept], Causal())[0, -1:]
+            torch.testing.assert_close(out[row], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_kernel_that_knows_few_masks_takes_pieces_token_by_token() -> None:
+    def kernel(q: Tensor, k: Tensor, v: Tensor, mask: object) -> Tensor:
+        if not (mask is None or isinstance(mask, Causal | Padding)):
+            raise ValueError(f"takes Causal or Padding, got {type(mask).__name__}")
+        return softmax_attention(q, k, v, mask)
+
+    layer = EncoderLayer(D, MultiHeadAttention(D, H, kernel=kernel), feed_forward=FeedForward(D, 4))
+    model, x = Encoder(layer), torch.randn(2, 7, D)
+    first, state = model.extend(x[:, :3])
+    last, _ = model.extend(x[:, 3:], state)
+    torch.testing.assert_close(torch.cat((first, last), 1), model(x, Causal()))
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_state_continues_twice(pieces: int, padded: bool) -> None:
+    model, x = encoder(rotary=True), torch.randn(2, 3, D, dtype=torch.float64)
+    mask = Padding(torch.tensor([3, 2])) if padded else None
+    with torch.no_grad():
+        _, state = model.extend(x, mask=mask)
+        # The room has grown, so that the next token is written in place.
+        _, state = model.extend(x[:, :1], state)
+        kept = clone(state)
+        one, after = model.extend(x[:, :pieces], state)
+        other, _ = model.extend(-x[:, :pieces], state)
+        again, _ = model.extend(x[:, :pieces], state)
+        third, _ = model.extend(x, after)
+        expected, after = model.extend(x[:, :pieces], kept)
+        torch.testing.assert_close(one, expected)
+        torch.testing.assert_close(again, expected)
+        torch.testing.assert_close(other, model.extend(-x[:, :pieces], kept)[0])
+        torch.testing.assert_close(third, model.extend(x, after)[0])
+
+
+def test_a_state_of_inference_mode_goes_on_outside() -> None:
+    model, x = encoder(), torch.randn(2, 5, D, dtype=torch.float64)
+    with torch.inference_mode():
+        _, state = model.extend(x[:, :3])
+        _, state = model.extend(x[:, 3:4], state)
+    with torch.no_grad():
+        out, _ = model.extend(x[:, 4:], state)
+        torch.testing.assert_close(out, model(x, Causal())[:, 4:])
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_heads_in_groups_decode(rows: int) -> None:
+    layer = EncoderLayer(
+        D,
+        MultiHeadAttention(D, 4, key_heads=2, positions=Rotary(2)),
+        feed_forward=FeedForward(D, 16),
+    )
+    model, x = Encoder(layer).double(), torch.randn(rows, 5, D, dtype=torch.float64)
+    torch.testing.assert_close(decode(model, x, 2), model(x, Causal()))
+
+
 def test_cache_room_is_doubled() -> None:
     cache = KeyValueCache(softmax_attention)
     one = torch.randn(1, 1, 1, 4)
@@ -165,10 +245,6 @@ def test_a_kernel_with_its_own_memory_is_asked() -> None:
 
 
 def test_bad_input_is_named() -> None:
-    model = encoder()
-    _, state = model.extend(torch.randn(1, 2, D).double())
-    with pytest.raises(ValueError, match="one token a call, got 2"):
-        model.extend(torch.randn(1, 2, D).double(), state)
     with pytest.raises(ValueError, match="no mask but Padding, got Window"):
         attention().remember(torch.randn(1, 2, D), Window(1))
     with pytest.raises(ValueError, match="at most 4 tokens have positions, got 5"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_mask
 
-from quire.nn import Causal, Global, Mask, Padding, Window
+from quire.nn import Causal, Global, Mask, Padding, Window, fit_mask
 
 Rule = Callable[[int, int, int, int], bool]
 BATCH, HEADS = 2, 3
@@ -113,5 +113,49 @@ def test_arguments() -> None:
     with pytest.raises(ValueError, match="tokens must be at least 0, got -2"):
         Global(-2)
     for keys in (torch.ones(3), torch.ones(2, 3), torch.ones(3, dtype=torch.bool)):
-        with pytest.raises(ValueError, match="Padding takes integer lengths"):
+        with pytest.raises(ValueError, match=r"Padding takes integer lengths"):
             Padding(keys)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (Padding(torch.tensor([5, 2, 3])), "Padding of 3 rows does not fit a batch of 2"),
+        (Padding(torch.tensor([5])), "Padding of 1 rows does not fit a batch of 2"),
+        (Causal() & Padding(torch.ones(2, 6, dtype=torch.bool)), "6 keys does not fit 5 keys"),
+        (Window(1) | Padding(torch.ones(3, 5, dtype=torch.bool)), "3 rows"),
+    ],
+)
+def test_a_mask_of_another_size_is_refused(mask: Mask, message: str) -> None:
+    q = torch.zeros(2, HEADS, 5, 4)
+    with pytest.raises(ValueError, match=message):
+        fit_mask(mask, q, q)
+    with pytest.raises(ValueError, match=message):
+        mask.dense(5, 5, 2, HEADS)
+
+
+def test_masks_move_with_their_tensors() -> None:
+    lengths = torch.tensor([1, 4])
+    moved = (Causal() & Padding(lengths) | Window(1)).to("meta")
+    assert {tensor.device.type for tensor in moved._tensors()} == {"meta"}
+    assert lengths.device.type == "cpu"
+    q = torch.zeros(2, HEADS, 5, 4, device="meta")
+    fitted = fit_mask(Causal() & Padding(lengths), q, q)
+    assert fitted is not None
+    assert {tensor.device.type for tensor in fitted._tensors()} == {"meta"}
+    # A mask whose tensors are elsewhere is moved, and not read where it is.
+    assert Padding(lengths).dense(5, 5, 2, HEADS, "meta").device.type == "meta"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.int32])
+def test_lengths_of_any_integer_type(dtype: torch.dtype) -> None:
+    expected = Padding(torch.tensor([1, 4])).dense(5, 5, 2)
+    assert torch.equal(Padding(torch.tensor([1, 4], dtype=dtype)).dense(5, 5, 2), expected)
+
+
+def test_what_is_no_mask_is_named() -> None:
+    q = torch.zeros(2, HEADS, 5, 4)
+    with pytest.raises(TypeError, match=r"mask must be a quire.nn.Mask.*got Tensor"):
+        fit_mask(torch.ones(5, 5, dtype=torch.bool), q, q)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Padding takes integer lengths.*, a tensor, got list"):
+        Padding([5, 2])  # type: ignore[arg-type]

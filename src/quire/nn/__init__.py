@@ -4,10 +4,11 @@ from quire.nn.attention import (
     AttentionKernel,
     MultiHeadAttention,
     naive_softmax_attention,
+    repeat_heads,
     softmax_attention,
 )
-from quire.nn.decoding import Cache, KeyValueCache, Memory, memory_of, select
-from quire.nn.masks import Causal, Global, Mask, Padding, Window, conjuncts
+from quire.nn.decoding import Cache, KeyValueCache, Memory, clone, memory_of, select
+from quire.nn.masks import Causal, Global, Mask, Padding, Window, conjuncts, fit_mask
 from quire.nn.positions import (
     CoordinatePositions,
     LearnedPositions,
@@ -54,9 +55,12 @@ __all__ = [
     "Shortcut",
     "SinusoidalPositions",
     "Window",
+    "clone",
     "conjuncts",
+    "fit_mask",
     "memory_of",
     "naive_softmax_attention",
+    "repeat_heads",
     "select",
     "sinusoidal",
     "softmax_attention",

@@ -1,10 +1,11 @@
-"""Decoding token by token: what a kernel keeps of the keys and values that went by.
+"""Decoding in pieces: what a kernel keeps of the keys and values that went by.
 
-A kernel that keeps something of its own (a matrix, a window) has the two methods of `Memory`. For
-any other kernel keys and values are kept as they are (`KeyValueCache`). B batch, H heads, T tokens,
-K head width, V value width.
+A kernel that keeps something of its own (a matrix, a window) has the methods of `Memory`. For any
+other kernel keys and values are kept as they are (`KeyValueCache`). B batch, H heads (G of keys and
+values), T tokens, K head width, V value width.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -13,22 +14,27 @@ from torch import Tensor
 from quire.nn.masks import Mask, Padding
 
 State = Any
-"""Tensors whose first dimension is the batch, in tuples of any depth; other leaves are shared."""
+"""Tensors whose first dimension is the batch, in tuples of any depth; other leaves are shared.
+
+A state is a value: what is made from it leaves it as it was, so that it can be continued twice.
+"""
 
 
 @runtime_checkable
 class Memory(Protocol):
-    """The part of a kernel that decodes."""
+    """The part of a kernel that decodes.
+
+    A kernel may also have `extend(state, q, k, v, mask) -> (attended, state)`, the form of
+    `extend_memory` for several tokens at once; without it they go one by one.
+    """
 
     def write(self, state: State | None, k: Tensor, v: Tensor, mask: Padding | None) -> State:
-        """The state after some more keys and values.
-
-        The old state is not used again and may be written over, unless gradients are recorded.
+        """The state after some more keys and values; the old state stays as it was.
 
         Args:
-            state: What the last call gave, None for the first keys.
-            k: Keys (B, H, T, K).
-            v: Values (B, H, T, V).
+            state: What a call gave, None for the first keys.
+            k: Keys (B, G, T, K).
+            v: Values (B, G, T, V).
             mask: Which of these keys count; None counts all.
         """
         ...
@@ -38,20 +44,39 @@ class Memory(Protocol):
         ...
 
 
+@dataclass
+class Extent:
+    """How far the room of a `Cache` is written, by any of the states that share it."""
+
+    end: int
+
+
 class Cache(NamedTuple):
-    """Keys (B, H, C, K) and values (B, H, C, V), of which the first `length` of C are in use.
+    """Keys (B, G, C, K) and values (B, G, C, V), of which the first `length` of C are in use.
 
     Args:
-        keys: (B, H, C, K), all heads' keys; what is not in use holds zeros.
-        values: (B, H, C, V).
-        length: How many are in use.
+        keys: (B, G, C, K), all heads' keys.
+        values: (B, G, C, V).
+        length: How many are this state's.
         counts: (B, C) bool, which keys count, or None where all do.
+        extent: Beyond `length` another state may have written.
     """
 
     keys: Tensor
     values: Tensor
     length: int
     counts: Tensor | None
+    extent: Extent
+
+
+@dataclass(frozen=True, eq=False)
+class _CausalFrom(Mask):
+    """Causal, where the first query stands at the place `first` among the keys."""
+
+    first: int
+
+    def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return key <= query + self.first
 
 
 class KeyValueCache:
@@ -59,7 +84,7 @@ class KeyValueCache:
 
     kernel: called with the query, all keys and values, and no mask but `Padding`; so it must be one
     that attends to every key it is given. Room is doubled when it runs out: writing costs O(1) a
-    token on average.
+    token on average. A second continuation of one state gets room of its own.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -73,7 +98,7 @@ class KeyValueCache:
             # (B, 1, 1, T) -> (B, T).
             counts = mask.dense(1, k.shape[-2], len(k), device=k.device)[:, 0, 0]
         if state is None:
-            return Cache(k, v, k.shape[-2], counts)
+            return Cache(k, v, k.shape[-2], counts, Extent(k.shape[-2]))
         length, needed = state.length, state.length + k.shape[-2]
         # Once one key does not count, every key needs an entry, before and after; those that came
         # without a mask count.
@@ -83,29 +108,48 @@ class KeyValueCache:
         if counts is not None and before is None:
             # As long as the room and not as `length`, so that all three grow at the same call.
             before = counts.new_ones(len(k), state.keys.shape[-2])
-        return Cache(
-            _put(state.keys, k, length, needed, -2),
-            _put(state.values, v, length, needed, -2),
-            needed,
-            None if counts is None or before is None else _put(before, counts, length, needed, -1),
-        )
+        # Another state may have gone on from here: what it wrote is not ours to write over.
+        free = state.extent.end == length
+        keys = _put(state.keys, k, length, needed, -2, free)
+        values = _put(state.values, v, length, needed, -2, free)
+        if counts is not None and before is not None:
+            counts = _put(before, counts, length, needed, -1, free)
+        if keys is not state.keys:
+            return Cache(keys, values, needed, counts, Extent(needed))
+        state.extent.end = needed
+        return Cache(keys, values, needed, counts, state.extent)
 
     def read(self, state: Cache, q: Tensor) -> Tensor:
         """As in `Memory`."""
+        return self._attend(state, q, None)
+
+    def extend(
+        self, state: Cache, q: Tensor, k: Tensor, v: Tensor, mask: Padding | None
+    ) -> tuple[Tensor, Cache]:
+        """As `extend_memory`. Raises ValueError for a kernel that does not take any mask."""
+        first = state.length
+        state = self.write(state, k, v, mask)
+        return self._attend(state, q, _CausalFrom(first)), state
+
+    def _attend(self, state: Cache, q: Tensor, mask: Mask | None) -> Tensor:
         # Views without the free room: its zeros would get weight in a softmax.
         keys, values = (t[..., : state.length, :] for t in (state.keys, state.values))
-        mask = None if state.counts is None else Padding(state.counts[:, : state.length])
+        if state.counts is not None:
+            counts = Padding(state.counts[:, : state.length])
+            mask = counts if mask is None else mask & counts
         attended: Tensor = self.kernel(q, keys, values, mask)
         return attended
 
 
-def _put(room: Tensor, new: Tensor, begin: int, end: int, dim: int) -> Tensor:
-    """`new` written at begin..end of dimension `dim`, in place where there is room and no graph."""
+def _put(room: Tensor, new: Tensor, begin: int, end: int, dim: int, free: bool) -> Tensor:
+    """`new` at begin..end of dimension `dim`: in place where that is free and has no graph."""
     recorded = torch.is_grad_enabled() and (room.requires_grad or new.requires_grad)
     if recorded:
         # The backward pass reads the keys as they were at each step: they may not be written over.
         return torch.cat((room.narrow(dim, 0, begin), new), dim)
-    if end > room.shape[dim]:
+    # A tensor of inference mode can't be written outside of it.
+    closed = room.is_inference() and not torch.is_inference_mode_enabled()
+    if end > room.shape[dim] or not free or closed:
         shape = list(room.shape)
         # Twice what is in use: n tokens then cost about n copies in all, not n^2 / 2.
         shape[dim] = max(end, 2 * begin)
@@ -121,16 +165,67 @@ def memory_of(kernel: Any) -> Memory:
     return kernel if isinstance(kernel, Memory) else KeyValueCache(kernel)
 
 
+def extend_memory(
+    memory: Memory, state: State, q: Tensor, k: Tensor, v: Tensor, mask: Padding | None
+) -> tuple[Tensor, State]:
+    """What each of T tokens attends to, in all before it and itself: (B, H, T, V), and the state.
+
+    Args:
+        memory: Has `write` and `read`, and may have an `extend` of its own.
+        state: What was written before.
+        q: Queries (B, H, T, K).
+        k: Keys (B, G, T, K).
+        v: Values (B, G, T, V).
+        mask: Which of these keys count; None counts all.
+    """
+    extend = getattr(memory, "extend", None)
+    tokens = q.shape[-2]
+    if extend is not None and tokens != 1:
+        try:
+            attended, after = extend(state, q, k, v, mask)
+        except ValueError:
+            # A cached kernel that knows some masks only, and not this one: token by token.
+            if not isinstance(memory, KeyValueCache):
+                raise
+        else:
+            return attended, after
+    outputs = []
+    for token in range(tokens):
+        # Written before it is read, since a token attends to itself as well. Everything written is
+        # the past of this one query: no causal mask is needed.
+        one = slice(token, token + 1)
+        state = memory.write(state, k[:, :, one], v[:, :, one], _token(mask, k, token))
+        outputs.append(memory.read(state, q[:, :, one]))
+    return torch.cat(outputs, 2) if outputs else q.new_zeros(*q.shape[:-1], v.shape[-1]), state
+
+
+def _token(mask: Padding | None, k: Tensor, token: int) -> Padding | None:
+    """The mask of one of the keys k (B, G, T, K)."""
+    if mask is None or k.shape[-2] == 1:
+        return mask
+    counts = mask.dense(1, k.shape[-2], len(k), device=k.device)[:, 0, 0]
+    return Padding(counts[:, token : token + 1])
+
+
 def select(state: Any, rows: Tensor) -> Any:
     """The state of some rows of the batch, in that order: beam search keeps and repeats rows.
 
     rows: (B',) int64.
     """
+    # A tensor without dimensions, such as a count, is shared by all rows.
+    return _map(state, lambda tensor: tensor[rows] if tensor.ndim else tensor)
+
+
+def clone(state: Any) -> Any:
+    """The state with tensors of its own: `state_dict`-like copies to keep, or to write over."""
+    return _map(state, torch.clone)
+
+
+def _map(state: Any, apply: Any) -> Any:
     if isinstance(state, Tensor):
-        # A tensor without dimensions, such as a count, is shared by all rows.
-        return state[rows] if state.ndim else state
+        return apply(state)
     if isinstance(state, tuple):
-        parts = [select(part, rows) for part in state]
+        parts = [_map(part, apply) for part in state]
         # A NamedTuple takes its fields one by one, a tuple takes one iterable.
         return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
     return state

@@ -3,8 +3,9 @@
 B batch, H heads, Tq queries, Tk keys.
 """
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ class Mask(ABC):
     """A rule that says whether a query may attend to a key.
 
     A new mask needs `allows` only. `dense` lists every pair; `mask_mod` is the form that torch's
-    flex_attention takes: `create_block_mask(mask.mask_mod, ...)`.
+    flex_attention takes: `create_block_mask(mask.mask_mod, ...)`. Tensors and masks that a mask has
+    as attributes move with `to`.
     """
 
     @abstractmethod
@@ -46,8 +48,14 @@ class Mask(ABC):
             keys: Tk.
             batch: B.
             heads: H.
-            device: Where the mask's own tensors are; None means the CPU.
+            device: Where the pairs are wanted; None means the CPU.
+
+        Raises ValueError where the mask's own tensors are of another size: see `check`.
         """
+        self.check(batch, queries, keys)
+        device = torch.device("cpu" if device is None else device)
+        if any(tensor.device != device for tensor in self._tensors()):
+            return self.to(device).dense(queries, keys, batch, heads, device)
         # Each index has a dimension of its own, so that the rule itself broadcasts them.
         allowed = self.allows(
             torch.arange(batch, device=device)[:, None, None, None],
@@ -59,6 +67,28 @@ class Mask(ABC):
         # while B and H stay 1 where they decide nothing.
         allowed = allowed[(None,) * (4 - allowed.ndim)]
         return allowed.expand(-1, -1, queries, keys)
+
+    def check(self, batch: int, queries: int, keys: int) -> None:
+        """Raises ValueError where the mask's own tensors do not fit B, Tq and Tk."""
+        for part in vars(self).values():
+            if isinstance(part, Mask):
+                part.check(batch, queries, keys)
+
+    def to(self, device: torch.device | str) -> "Mask":
+        """The same mask with its tensors on `device`."""
+        moved = copy.copy(self)
+        for name, part in vars(self).items():
+            if isinstance(part, Tensor | Mask):
+                # Masks are frozen; this one is nobody's yet.
+                object.__setattr__(moved, name, part.to(device))
+        return moved
+
+    def _tensors(self) -> Iterator[Tensor]:
+        for part in vars(self).values():
+            if isinstance(part, Tensor):
+                yield part
+            elif isinstance(part, Mask):
+                yield from part._tensors()
 
     @property
     def mask_mod(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -135,23 +165,34 @@ class Global(Mask):
         return (query < self.tokens) | (key < self.tokens)
 
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
 @dataclass(frozen=True, eq=False)
 class Padding(Mask):
     """Hides padding keys.
 
     keys: lengths (B,) of integers, the number of keys at the front that count; or (B, Tk) bool,
-    True where a key counts. Raises ValueError for another dtype or number of dimensions.
+    True where a key counts. Raises ValueError for another dtype or number of dimensions, TypeError
+    for what is no tensor.
     """
 
     keys: Tensor
 
     def __post_init__(self) -> None:
-        lengths = self.keys.ndim == 1 and self.keys.dtype in (torch.int32, torch.int64)
+        takes = "Padding takes integer lengths (batch,) or bool (batch, keys)"
+        if not isinstance(self.keys, Tensor):
+            raise TypeError(f"{takes}, a tensor, got {type(self.keys).__name__}")
+        lengths = self.keys.ndim == 1 and self.keys.dtype in _INTEGERS
         if not lengths and not (self.keys.ndim == 2 and self.keys.dtype == torch.bool):
-            raise ValueError(
-                "Padding takes integer lengths (batch,) or bool (batch, keys), "
-                f"got {self.keys.dtype} {tuple(self.keys.shape)}"
-            )
+            raise ValueError(f"{takes}, got {self.keys.dtype} {tuple(self.keys.shape)}")
+
+    def check(self, batch: int, queries: int, keys: int) -> None:
+        """Raises ValueError where it has other rows than B, or bool keys that are not Tk."""
+        if len(self.keys) != batch:
+            raise ValueError(f"Padding of {len(self.keys)} rows does not fit a batch of {batch}")
+        if self.keys.ndim == 2 and self.keys.shape[1] != keys:
+            raise ValueError(f"Padding of {self.keys.shape[1]} keys does not fit {keys} keys")
 
     def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         if self.keys.ndim == 1:
@@ -166,6 +207,21 @@ def check_mask(mask: object) -> None:
             f"mask must be a quire.nn.Mask, such as Causal() or Padding(lengths), or None; "
             f"got {type(mask).__name__}"
         )
+
+
+def fit_mask(mask: Mask | None, q: Tensor, k: Tensor) -> Mask | None:
+    """The mask, on q's device: what every kernel does first with the mask that it is given.
+
+    q: (B, H, Tq, K). k: (B, H, Tk, K). Raises TypeError for what is no mask, ValueError for one
+    whose tensors are of another size than the batch and the keys.
+    """
+    check_mask(mask)
+    if mask is None:
+        return None
+    mask.check(q.shape[0], q.shape[-2], k.shape[-2])
+    if any(tensor.device != q.device for tensor in mask._tensors()):
+        return mask.to(q.device)
+    return mask
 
 
 def conjuncts(mask: Mask | None) -> list[Mask]:

@@ -175,12 +175,10 @@ class EncoderLayer(nn.Module):
         """The layer with a causal mask, in pieces: (B, T, D) and the new state.
 
         Args:
-            x: A prompt (B, T, D) of any length, then one token (B, 1, D) a call.
-            state: None for the prompt, then what the last call gave.
+            x: (B, T, D), a prompt or any number of tokens after it.
+            state: None for the prompt, then what a call gave, which may be continued again.
             start: Position of the first token of x, a number or (B,).
             mask: Which tokens of x count.
-
-        Raises ValueError for more than one token after the prompt.
         """
         # A branch of `Residual` gives its output only, so the new state is put aside.
         kept: list[State] = []
@@ -264,9 +262,9 @@ class DecoderLayer(nn.Module):
         *,
         start: int | Tensor = 0,
     ) -> tuple[Tensor, tuple[State, State]]:
-        """One token x (B, 1, D) at position `start`, with the states of both attentions.
+        """Tokens x (B, T, D) from position `start` on, with the states of both attentions.
 
-        state: None and what `cross_attention.remember` gave, then what the last call gave.
+        state: None and what `cross_attention.remember` gave, then what a call gave.
         """
         # The past grows with every call; the memory was read once and is handed on as it is.
         past, memory = state
@@ -368,8 +366,8 @@ class Encoder(Stack):
     ) -> tuple[Tensor, Decoded]:
         """The stack with a causal mask, its input in pieces: (B, T, D) and what it keeps.
 
-        state: None for a prompt x (B, T, D), which `mask` may pad at the end; then what the last
-        call gave, with one token x (B, 1, D) a call. Raises ValueError for more tokens.
+        x: (B, T, D), a prompt or any number of tokens after it, which `mask` may pad at the end.
+        state: None for the prompt, then what a call gave, which may be continued again.
         """
         if state is None:
             state = Decoded((None,) * self.depth, 0)
@@ -434,9 +432,9 @@ class Decoder(Stack):
         return Decoded(tuple(states), 0)
 
     def extend(self, x: Tensor, state: Decoded) -> tuple[Tensor, Decoded]:
-        """One more token x (B, 1, D), causal: (B, 1, D) and the new state."""
+        """More tokens x (B, T, D), causal: (B, T, D) and the new state."""
         x, layers = self._extend_layers(x, state.layers, state.length)
-        return x, Decoded(layers, state.length + 1)
+        return x, Decoded(layers, state.length + x.shape[1])
 
 
 class EncoderDecoder(nn.Module):
