@@ -1,10 +1,11 @@
 """Public modules with a call of each, taken from the example in its docstring."""
 
+import copy
 import dataclasses
 import doctest
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from quire.lab.papers import find_paper, module_of, paper_names
+from quire.nn import Mask
 
 PACKAGES = ["quire.nn", *(module_of(name) for name in paper_names())]
 
@@ -92,14 +94,35 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
     """`value` with its floating-point tensors (in tuples, lists, dicts) as `dtype`."""
+    return apply(value, lambda x: x.detach().to(dtype) if x.is_floating_point() else x)
+
+
+def apply(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with `function` of each tensor in tuples, lists, dicts and masks."""
     if isinstance(value, Tensor):
-        return value.detach().to(dtype) if value.is_floating_point() else value
+        return function(value)
     if isinstance(value, dict):
-        return {key: cast(item, dtype) for key, item in value.items()}
+        return {key: apply(item, function) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        items = [cast(item, dtype) for item in value]
+        items = [apply(item, function) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, Mask):
+        mask = copy.copy(value)
+        for name, part in vars(value).items():
+            object.__setattr__(mask, name, apply(part, function))
+        return mask
     return value
+
+
+def batch_of(args: tuple[Any, ...]) -> int | None:
+    """The first dimension of the first argument, where that is a tensor with two or more."""
+    first = args[0] if args else None
+    return len(first) if isinstance(first, Tensor) and first.ndim > 1 else None
+
+
+def take(value: Any, rows: slice, batch: int) -> Any:
+    """The arguments for some rows of a batch: of each tensor whose first dimension is the batch."""
+    return apply(value, lambda x: x[rows] if x.ndim and len(x) == batch else x)
 
 
 def expected_failure(request: pytest.FixtureRequest, package: str, part: type, check: str) -> None:

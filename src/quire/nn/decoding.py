@@ -40,7 +40,10 @@ class Memory(Protocol):
         ...
 
     def read(self, state: State, q: Tensor) -> Tensor:
-        """What one query q (B, H, 1, K) attends to in all that was written: (B, H, 1, V)."""
+        """What queries q (B, H, T, K) attend to, each in all that was written: (B, H, T, V).
+
+        In self-attention there is one, the last token's own.
+        """
         ...
 
 

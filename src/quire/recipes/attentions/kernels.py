@@ -6,7 +6,7 @@ and among their arms; `quire evidence carry` then shows that the others' evidenc
 
 from torch import Tensor
 
-from quire.nn import AttentionKernel, Mask, softmax_attention
+from quire.nn import AttentionKernel, Mask, fit_mask, repeat_heads, softmax_attention
 from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
 from quire.papers.hopfield import HopfieldAttention
 from quire.papers.linear_transformer import LinearAttention
@@ -60,12 +60,13 @@ class OwnValue:
     """
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        return v
+        fit_mask(mask, q, k)
+        return repeat_heads(q, k, v)[1]
 
     def write(self, state: Tensor | None, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-        """The last value of v (B, H, T, K)."""
+        """The last value of v (B, G, T, V)."""
         return v[:, :, -1:]
 
     def read(self, state: Tensor, q: Tensor) -> Tensor:
-        """The latest value (B, H, 1, K)."""
-        return state
+        """The latest value, for each query (B, H, T, V)."""
+        return repeat_heads(q, state, state)[1].expand(-1, -1, q.shape[-2], -1)
