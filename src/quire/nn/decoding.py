@@ -220,7 +220,7 @@ def select(state: Any, rows: Tensor) -> Any:
 
 
 def clone(state: Any) -> Any:
-    """The state with tensors of its own: `state_dict`-like copies to keep, or to write over."""
+    """The state with tensors of its own, to keep or to write over."""
     return _map(state, torch.clone)
 
 
