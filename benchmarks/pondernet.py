@@ -38,7 +38,7 @@ def training_race() -> dict[str, Any]:
     """Forward, loss and backward of the same network.
 
     `ours` is the fixed-N path under torch.compile, `ours_eager` the same without it; `peer` is as
-    its authors run it.
+    its authors run it, `peer_compiled` the same under torch.compile.
     """
     labml = importlib.import_module("labml_nn.adaptive_computation.ponder_net")
 
@@ -78,11 +78,12 @@ def training_race() -> dict[str, Any]:
     }
     if not result["parity"]:
         return result
-    compiled = torch.compile(our_loss)
+    compiled, peer_compiled = torch.compile(our_loss), torch.compile(peer_loss)
     contestants = {
         "ours": lambda: compiled().backward(),
         "peer": lambda: peer_loss().backward(),
         "ours_eager": lambda: our_loss().backward(),
+        "peer_compiled": lambda: peer_compiled().backward(),
     }
     return result | compare(repeat(contestants, 10), 10, repeats=15)
 

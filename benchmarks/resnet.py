@@ -1,5 +1,6 @@
 """Races of ResNet-20 on 32x32 images: training against plain eager PyTorch and against
-transformers' ResNet, and inference with folded normalisation.
+transformers' ResNet, and inference with folded normalisation; inference of ResNet-50 at 224 pixels
+against transformers' ResNet-50.
 
 Every race begins with a parity test; where it fails, no time is reported. Both sides of a training
 race crop and mirror the same minibatches with the same function, so they differ in what is named.
@@ -20,12 +21,12 @@ from quire import data
 from quire.lab.bench import compare
 from quire.lab.device import pick_precision
 from quire.lab.training import update
-from quire.papers.resnet import CifarResNet, fold
+from quire.papers.resnet import CifarResNet, ResNet, fold, load_weights
 from quire.papers.resnet.experiments.images import Part
 from quire.papers.resnet.experiments.learner import channels_last, net_channels_last, sgd
 from quire.papers.resnet.experiments.scenes import draw
 
-BATCH, IMAGES, LOSS_STEPS, LR = 128, 2048, 40, 0.02
+BATCH, LARGE_BATCH, IMAGES, LOSS_STEPS, LR = 128, 8, 2048, 40, 0.02
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 HALF = pick_precision("auto", DEVICE) == "bfloat16"
 
@@ -39,6 +40,7 @@ def main() -> dict[str, Any]:
             against_eager(part, half=False),
             against_transformers(part),
             inference(part),
+            inference_at_224(),
         ]
     }
 
@@ -187,15 +189,47 @@ def inference(part: Part) -> dict[str, Any]:
     }
     if not result["parity"]:
         return result
+    return result | compare({"ours": caller(fast, inner), "peer": caller(net, image)}, BATCH)
 
-    def run(model: nn.Module, x: Tensor) -> Callable[[], object]:
-        def call() -> object:
-            with torch.inference_mode():
-                return float(model(x).sum())
 
-        return call
+def inference_at_224() -> dict[str, Any]:
+    """ResNet-50 as transformers publishes it, of version 1.5, on copied weights; both float32."""
+    from transformers import ResNetConfig, ResNetForImageClassification
 
-    return result | compare({"ours": run(fast, inner), "peer": run(net, image)}, BATCH)
+    torch.manual_seed(0)
+    theirs = ResNetForImageClassification(ResNetConfig(num_labels=1000)).to(DEVICE)
+    image = torch.randn(LARGE_BATCH, 3, 224, 224, device=DEVICE)
+    with torch.no_grad():
+        theirs.train()(image)  # statistics other than 0 and 1
+    net = ResNet(50, version="1.5").to(DEVICE)
+    fast = net_channels_last(fold(load_weights(net, theirs.eval().state_dict())))
+    inner = channels_last(image)
+    with torch.no_grad():
+        expected = theirs(image).logits
+        difference = float((fast(inner) - expected).abs().max() / expected.abs().max())
+    result: dict[str, Any] = {
+        "name": f"ResNet-50 at 224, batch {LARGE_BATCH}: inference, folded channels_last, against "
+        "transformers' ResNet-50",
+        "unit": "images/s",
+        "goal": 1.0,
+        "parity": difference <= 1e-3,
+        "parity_test": f"outputs differ by {difference:.1e} of the largest at most",
+    }
+    if not result["parity"]:
+        return result
+    sides = {"ours": caller(fast, inner), "peer": caller(theirs, image)}
+    return result | compare(sides, LARGE_BATCH)
+
+
+def caller(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """A call of `model` without gradients that waits for the scores."""
+
+    def call() -> object:
+        with torch.inference_mode():
+            output = model(x)
+            return float((output if isinstance(output, Tensor) else output.logits).sum())
+
+    return call
 
 
 if __name__ == "__main__":

@@ -168,12 +168,60 @@ def test_blocks_take_a_shortcut_by_value():
         (lambda: Shortcut(3, 4, kind="A", padding="left"), "padding must be one of"),
         (lambda: BasicBlock(3, 4, version="3"), "version must be one of '1', '1.5', '2'; got '3'"),
         (lambda: Bottleneck(3, 4, shortcut="D"), "shortcut must be one of"),
+        (lambda: Conv(3, 4, kernel_size=4), "kernel_size must be odd and at least 1; got 4"),
+        (lambda: Conv(0, 4), "in_channels must be at least 1; got 0"),
+        (lambda: Conv(3, 0), "out_channels must be at least 1; got 0"),
+        (lambda: Conv(3, 4, stride=0), "stride must be at least 1; got 0"),
+        (lambda: Shortcut(3, 4, 0, kind="A"), "stride must be at least 1; got 0"),
+        (
+            lambda: residual_stage(BasicBlock, 4, channels=4, count=0),
+            "count must be at least 1; got 0",
+        ),
+        (
+            lambda: ResidualNet(nn.Identity(), [], nn.Identity()),
+            "stages must hold at least one stage",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(make, message):
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_maker_of_no_shortcut_makes_a_plain_block():
+    block = BasicBlock(4, 4, shortcut=partial(Shortcut, kind="none"))
+    assert block.shortcut is None
+
+
+def test_version_2_without_normalisation_leaves_its_input_alone():
+    block = BasicBlock(4, 4, version="2", norm=nn.Identity)
+    x = torch.randn(2, 4, 5, 5)
+    kept = x.clone()
+    y = block(x)
+    assert torch.equal(x, kept)
+    inner = F.relu(F.conv2d(x.relu(), block.body[0].conv.weight, padding=1))
+    torch.testing.assert_close(y, x + F.conv2d(inner, block.body[1].conv.weight, padding=1))
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        partial(nn.GroupNorm, 2),
+        partial(nn.GroupNorm, 2, affine=False),
+        partial(nn.BatchNorm2d, affine=False),
+        nn.BatchNorm2d,
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_zeroed_residual_is_zero_for_every_normalisation(norm, training):
+    block = BasicBlock(4, 4, norm=norm)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(3, 4, 5, 5).relu()
+    block(x)  # statistics that are not 0
+    block.zero_residual()
+    assert torch.equal(block.train(training)(x), x)
 
 
 def make_net(recompute):
@@ -198,6 +246,27 @@ def test_recomputed_net_has_the_same_gradients_and_statistics():
         torch.testing.assert_close(one.grad, two.grad, msg=name)
     for (name, one), (_, two) in zip(plain.named_buffers(), saving.named_buffers(), strict=True):
         assert torch.equal(one, two), name
+
+
+def test_recomputed_net_compiles_whole_with_the_same_gradients_and_statistics():
+    plain, saving = make_net(False), make_net(True)
+    x = torch.randn(4, 3, 8, 8)
+    plain(x).square().sum().backward()
+    compiled = torch.compile(saving, backend="aot_eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    for one, two in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+    for one, two in zip(plain.buffers(), saving.buffers(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_recomputed_net_compiles_forward_with_any_backend_and_exports():
+    net = make_net(True)
+    x = torch.randn(4, 3, 8, 8)
+    expected = copy.deepcopy(net)(x)
+    torch.testing.assert_close(torch.compile(copy.deepcopy(net), backend="eager")(x), expected)
+    program = torch.export.export(copy.deepcopy(net).train(), (x,))
+    torch.testing.assert_close(program.module()(x), expected)
 
 
 def test_features_are_the_stages_outputs():

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal, cast, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -33,6 +34,13 @@ def accepted(name: str, value: object, literal: object) -> None:
         raise ValueError(f"{name} must be one of {choices}; got {value!r}")
 
 
+def at_least_one(**counts: int) -> None:
+    """Raise ValueError naming the first of `counts` that is below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1; got {count!r}")
+
+
 class Conv(nn.Module):
     """Convolution, then normalisation, then activation: (B, in, H, W) -> (B, out, H', W').
 
@@ -46,6 +54,8 @@ class Conv(nn.Module):
         bias: Whether the convolution has one; the normalisation's shift does its work.
         norm: Makes the normalisation from its channels; None leaves it out.
         activation: Makes the activation; None leaves it out.
+
+    Raises ValueError for an even kernel, whose half cannot be padded, or a size below 1.
 
     Example:
         >>> import torch
@@ -66,6 +76,9 @@ class Conv(nn.Module):
         activation: ActivationMaker | None = relu,
     ) -> None:
         super().__init__()
+        at_least_one(in_channels=in_channels, out_channels=out_channels, stride=stride)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and at least 1; got {kernel_size!r}")
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
@@ -118,6 +131,7 @@ class Shortcut(nn.Module):
         super().__init__()
         accepted("shortcut", kind, ShortcutKind)
         accepted("padding", padding, Literal["end", "both"])
+        at_least_one(in_channels=in_channels, out_channels=out_channels, stride=stride)
         added = out_channels - in_channels
         if kind == "A" and added < 0:
             raise ValueError(
@@ -177,17 +191,18 @@ class _Block(nn.Module):
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
         pre_activated = version == "2"
         # Version 2 leaves nothing after the sum, so that x reaches every later block unchanged.
-        self.before = nn.Sequential(norm(in_channels), activation()) if pre_activated else None
+        self.before = _before(norm(in_channels), activation()) if pre_activated else None
         self.after = nn.Identity() if pre_activated else activation()
-        self.shortcut: nn.Module | None = None
+        made: nn.Module
         if not isinstance(shortcut, str):
-            self.shortcut = shortcut(in_channels, out_channels, stride)
+            made = shortcut(in_channels, out_channels, stride)
         else:
             # A pre-activated projection reads normalised input, so it has no norm of its own.
             projection_norm = None if pre_activated else norm
             made = Shortcut(in_channels, out_channels, stride, kind=shortcut, norm=projection_norm)
-            # A plain net adds nothing: it does not even spend an addition.
-            self.shortcut = None if shortcut == "none" else made
+        # A plain net adds nothing: it does not even spend an addition.
+        adds_nothing = isinstance(made, Shortcut) and made.kind == "none"
+        self.shortcut: nn.Module | None = None if adds_nothing else made
 
     def skip(self, x: Tensor, normalised: Tensor) -> Tensor | None:
         """The shortcut's value, or None in a plain block. `normalised` is before(x)."""
@@ -205,14 +220,27 @@ class _Block(nn.Module):
     def zero_residual(self) -> None:
         """Make F = 0: the last normalisation's scale, or in version 2 the last weights, are 0.
 
-        Such a block is the identity on non-negative inputs (section 3.1's construction).
+        Such a block is the identity on non-negative inputs (section 3.1's construction). The last
+        weights are zeroed as well where the normalisation has no scale.
         """
         last = cast(Conv, self.body[-1])
-        target = last.conv.weight if isinstance(last.norm, nn.Identity) else last.norm.weight
-        nn.init.zeros_(cast(Tensor, target))
-        if isinstance(last.norm, _BatchNorm):
-            # With a scale of 0 the shift would be all that F gives.
-            nn.init.zeros_(last.norm.bias)
+        scale = getattr(last.norm, "weight", None)
+        scaled = last.norm if scale is not None else last.conv
+        # With a scale of 0 the shift would be all that F gives; without one the old mean would.
+        zeroed = [scaled.weight, *(getattr(layer, "bias", None) for layer in (scaled, last.norm))]
+        if scale is None:
+            zeroed.append(getattr(last.norm, "running_mean", None))
+        for tensor in zeroed:
+            if tensor is not None:
+                nn.init.zeros_(cast(Tensor, tensor))
+
+
+def _before(norm: nn.Module, activation: nn.Module) -> nn.Sequential:
+    """What version 2 does before F; leaves its input as it is, which is the shortcut's too."""
+    if isinstance(norm, nn.Identity) and getattr(activation, "inplace", False):
+        # Nothing stands between x and the activation: in place it would change the shortcut.
+        activation.inplace = False  # type: ignore[assignment]
+    return nn.Sequential(norm, activation)
 
 
 class BasicBlock(_Block):
@@ -338,7 +366,10 @@ def residual_stage(
         channels: What each block is given; a `Bottleneck` gives four times as many.
         count: Number of blocks, at least one.
         stride: That of the first block.
+
+    Raises ValueError for a count below 1.
     """
+    at_least_one(count=count)
     first = block(in_channels, channels, stride=stride)
     rest = [block(first.out_channels, channels, stride=1) for _ in range(count - 1)]
     return nn.Sequential(first, *rest)
@@ -353,7 +384,10 @@ class ResidualNet(nn.Module):
         head: What makes the output of the last stage's.
         recompute: Whether in training only the inputs of blocks are kept for the backward pass, and
             the rest is computed again (activation checkpointing): less memory for about a third
-            more time, same numbers.
+            more time, same numbers. Under torch.compile it needs a backend that traces the backward
+            pass as well, as inductor does.
+
+    Raises ValueError without a stage.
 
     Example:
         >>> import torch
@@ -375,6 +409,8 @@ class ResidualNet(nn.Module):
         super().__init__()
         self.stem = stem
         self.stages = nn.ModuleList(stages)
+        if not len(self.stages):
+            raise ValueError("stages must hold at least one stage of blocks; got none")
         self.head = head
         self.recompute = recompute
 
@@ -398,6 +434,13 @@ class ResidualNet(nn.Module):
 
 
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    if torch.compiler.is_exporting():
+        # An exported program has no backward pass.
+        return cast(Tensor, block(x))
+    if torch.compiler.is_compiling():
+        # The compiler updates statistics once, in the forward pass, and takes no such context.
+        return cast(Tensor, checkpoint(block, x, use_reentrant=False))
+
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         # For the first computation and for the second one, in the backward pass.
         return nullcontext(), _statistics_untouched(block)

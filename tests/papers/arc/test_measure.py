@@ -17,7 +17,7 @@ from quire.papers.arc import (
     priors,
 )
 from quire.papers.arc.experiments.quantities import DOUBLE, NUMBERS, SUCC, make_program
-from quire.papers.arc.measure import Bits
+from quire.papers.arc.measure import Bits, Undefined
 
 NODE = math.log2(3)
 MIXED = Language(
@@ -170,3 +170,72 @@ def test_every_printed_value_says_what_it_is():
         for text in (str(value), repr(value), f"{value!s}"):
             assert "upper bound" in text and "language-dependent" in text
     assert SUCC.call(1) == 2
+
+
+def test_a_program_that_raises_is_a_wrong_one():
+    parts = (
+        Function("succ", ("number",), "number", lambda n: n + 1),
+        Function("inverse", ("number",), "number", lambda n: 1 / n),
+        Function("lookup", ("number",), "number", lambda n: [7, 8][n]),
+        Function("wrong_call", ("number",), "number", lambda: 0),
+    )
+    language = Language("number", parts)
+    task = ToyTask(curriculum=((0, 1), (1, 2)), evaluation=((0, 1), (2, 3)))
+    got = measure(language, task, most=6)
+    assert str(got.solution) == str(got.training_solution) == "succ(x)"
+    found = language.shortest(lambda p: language.run(p, 0) == 2, 8)
+    assert str(found) == "succ(succ(x))"
+    assert language.solves(Expression("inverse", (Expression("x"),)), 4, 0.25)
+    for name, x in (("inverse", 0), ("lookup", 5), ("wrong_call", 1)):
+        program = Expression(name, (Expression("x"),))
+        assert not language.solves(program, x, x)
+        with pytest.raises(Undefined, match=f"^{name} has no value here: [A-Z][a-zA-Z]+Error: "):
+            language.run(program, x)
+    with pytest.raises(KeyError):  # a mistake of whoever asks is no program's
+        language.shortest(lambda p: {}["typo"], 4)
+
+
+def test_values_may_be_arrays():
+    language = Language(
+        "grid", (Function("turn", ("grid",), "grid", np.rot90), Function("flat", ("grid",), "grid",
+                                                                        np.ravel))
+    )  # fmt: skip
+    grid = np.arange(6).reshape(2, 3)
+    got = measure(language, ToyTask(((grid, np.rot90(grid)),), ((grid, np.rot90(grid)),)), most=6)
+    assert str(got.solution) == "turn(x)"
+    assert not language.solves(Expression("flat", (Expression("x"),)), grid, grid)
+
+
+def test_what_is_no_program_or_no_number_is_named():
+    take, x = Expression("take", (Expression("x"), Expression("two"))), Expression("x")
+    for ask in (MIXED.bits, lambda p: MIXED.run(p, "ab")):
+        with pytest.raises(ValueError, match=r"take takes \(number, text\), not \(text, number\)"):
+            ask(take)
+        with pytest.raises(ValueError, match=r"twice takes \(text\), not \(\)"):
+            ask(Expression("join", (x, Expression("twice"))))
+        with pytest.raises(ValueError, match=r"no function 'twise'; is 'twice' meant\?"):
+            ask(Expression("twise", (x,)))
+    for twice in ((SUCC, SUCC), (Function("x", (), "number", lambda: 1),)):
+        with pytest.raises(ValueError, match="words need names of their own"):
+            Language("number", twice)
+    for most in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="most must be a finite number of bits"):
+            measure(NUMBERS, ToyTask((), ((1, 2),)), most=most)
+    for bad in (math.nan, math.inf, -1.0):
+        for ask in (
+            lambda b: generalisation_difficulty(b, 1.0), lambda b: priors(2.0, b),
+            lambda b: generalisation_difficulty(2.0, b), lambda b: experience(2.0, [(b, 1.0)]),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match="H"):
+                ask(bad)
+    with pytest.raises(ValueError, match="finite numbers and a probability"):
+        intelligence([ScopeTask(1.0, 1.0, (Curriculum(1.0, 0.5, math.nan, 0.5),))])
+    with pytest.raises(ValueError, match="finite numbers and a probability"):
+        intelligence([ScopeTask(1.0, 1.0, (Curriculum(1.5, 0.5, 0.5, 0.5),))])
+
+
+def test_types_without_a_finite_program_are_left_out():
+    endless = Function("again", ("loop",), "loop", lambda n: n)
+    use = Function("use", ("loop",), "number", lambda n: n)
+    language = Language("number", (SUCC, endless, use))
+    assert [str(p) for _, p in language.programs(2 * NODE)] == ["x", "succ(x)"]

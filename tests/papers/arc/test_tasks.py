@@ -143,6 +143,10 @@ def test_bad_files_give_one_line(tmp_path):
     (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"{}", mtime=0)[:-4])
     (tmp_path / "plain.json.gz").write_bytes(b"{}")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "twice.json").write_text('{"abc": {}, "abc": {}}')
+    (tmp_path / "number.json").write_text("1" * 5000)
+    (tmp_path / "null.json").write_text('{"abc": null}')
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe{")
     write(tmp_path / "bundle.json", {"abc": {"train": []}})
     (tmp_path / "empty").mkdir()
@@ -155,6 +159,10 @@ def test_bad_files_give_one_line(tmp_path):
         "cut.json.gz": "is damaged",
         "plain.json.gz": "is damaged or not compressed",
         "list.json": "an object of tasks by id",
+        "deep.json": "nested too deeply",
+        "twice.json": "'abc' occurs twice",
+        "number.json": "number.json: ",
+        "null.json": "task abc: an object with 'train' and 'test' expected",
         "bytes.json": "is not JSON",
         "bundle.json": "^task abc: 'train' must be",
         "empty": "holds no files",
@@ -188,7 +196,7 @@ def training():
 
 
 def test_the_training_tasks_are_the_published_ones(training):
-    from quire.papers.arc.experiments.solve import TRAINING
+    from quire.papers.arc.experiments.sets import TRAINING
 
     assert data_hash(training) == TRAINING
     assert len(training) == 400

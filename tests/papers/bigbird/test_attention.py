@@ -1,4 +1,4 @@
-"""Gathered blocks against the dense formula, and against transformers' BigBird."""
+"""Gathered blocks against the dense formula."""
 
 from dataclasses import replace
 
@@ -11,27 +11,16 @@ from hypothesis import strategies as st
 from quire.lab.measure import peak_tensor_mb
 from quire.nn import (
     Causal,
-    Decoder,
-    DecoderLayer,
-    Encoder,
-    EncoderLayer,
-    FeedForward,
-    MultiHeadAttention,
     Padding,
     Window,
     naive_softmax_attention,
-    select,
     softmax_attention,
 )
-from quire.papers.bigbird import (
-    BigBird,
-    BigBirdAttention,
-    BigBirdMask,
-    BigBirdPattern,
-    bigbird_attention,
-    load_weights,
-)
+from quire.papers.bigbird import BigBirdMask, BigBirdPattern, bigbird_attention
 from quire.papers.bigbird import attention as implementation
+from quire.papers.bigbird.flex import TILE, block_mask
+
+DRAWN = (((), (0,)),)
 
 
 def inputs(length, *, batch=2, heads=3, dim=6, value_dim=5, dtype=torch.float64, seed=0):
@@ -63,7 +52,7 @@ def assert_equal(pattern, length, mask=None, *, dense_mask=None, batch=2):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    length=st.integers(8, 120),
+    length=st.integers(0, 120),
     block=st.integers(1, 9),
     window=st.sampled_from([0, 1, 3, 5]),
     random=st.integers(0, 3),
@@ -73,7 +62,7 @@ def assert_equal(pattern, length, mask=None, *, dense_mask=None, batch=2):
     padded=st.booleans(),
 )
 def test_it_is_the_dense_formula(length, block, window, random, ends, seed, causal, padded):
-    if window + random + ends == 0 or block > length or random > -(-length // block):
+    if window + random + ends == 0 or length == 0:
         return
     pattern = BigBirdPattern(block, window, random, ends, seed)
     lengths = Padding(torch.tensor([length, length // 2])) if padded else None
@@ -173,80 +162,88 @@ def test_global_random_state_is_neither_read_nor_moved():
     )
 
 
-@pytest.mark.parametrize("lengths", [None, (3, 1), (45, 30)])
-def test_decoding_in_pieces_is_one_causal_pass(lengths):
-    torch.manual_seed(0)
-    layers = [
-        EncoderLayer(
-            16,
-            MultiHeadAttention(
-                16, 2, kernel=BigBirdAttention(BigBirdPattern(4, random=2, seed=seed))
-            ),
-            feed_forward=FeedForward(16, 32),
-        )
-        for seed in range(2)
-    ]
-    encoder = Encoder(layers).double()
-    x = torch.randn(2, 70, 16, dtype=torch.float64)
-    prompt = 40 if lengths is None else max(lengths)
-    counts = torch.ones(2, 70, dtype=torch.bool)
-    mask = None
-    if lengths is not None:
-        counts[:, :prompt] = torch.arange(prompt) < torch.tensor(lengths)[:, None]
-        mask = Padding(counts[:, :prompt])
-    with torch.no_grad():
-        whole = encoder(x, Causal() & Padding(counts))
-        out, state = encoder.extend(x[:, :prompt], mask=mask)
-        pieces = [out]
-        for t in range(prompt, 70):
-            out, state = encoder.extend(x[:, t : t + 1], state)
-            pieces.append(out)
-    found = torch.cat(pieces, 1)
-    torch.testing.assert_close(found[counts], whole[counts], rtol=0, atol=1e-10)
+@pytest.mark.parametrize("length", [0, 1, 50, 100, 128, 129, 704])
+def test_texts_shorter_than_the_pattern_are_full_attention(length):
+    """The paper's sizes: up to 704 tokens, those below one block or three among them."""
+    q, k, v = inputs(length, batch=1, heads=1)
+    mask = Padding(torch.tensor([length // 2]))
+    for given_mask in (None, mask):
+        out = bigbird_attention(q, k, v, BigBirdPattern(), given_mask)
+        expected = naive_softmax_attention(q, k, v, given_mask)
+        torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
 
 
-def test_a_decoder_may_not_read_its_memory_along_the_pattern():
-    """A state to which no token was added holds another sequence: it has no row for a query."""
-    torch.manual_seed(0)
-    kernel = BigBirdAttention(BigBirdPattern(4, random=1, causal=True))
-    own, cross = (MultiHeadAttention(16, 2, kernel=kernel) for _ in range(2))
-    layer = DecoderLayer(16, own, cross_attention=cross, feed_forward=FeedForward(16, 32))
-    decoder = Decoder(layer)
-    memory, x = torch.randn(2, 50, 16), torch.randn(2, 3, 16)
-    with pytest.raises(ValueError, match="a query to 50 remembered keys") as error:
-        decoder.extend(x[:, :1], decoder.begin(memory))
-    assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="between two sequences use quire"):
-        decoder(x, memory, Causal())
-    cross.kernel = softmax_attention
-    state, pieces = decoder.begin(memory), []
-    for t in range(3):
-        out, state = decoder.extend(x[:, t : t + 1], state)
-        pieces.append(out)
-    whole = decoder(x, memory, Causal())
-    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("batch", "length"), [(0, 50), (2, 0), (0, 0), (0, 3)])
+def test_nothing_gives_nothing(batch, length, causal):
+    q, k, v = inputs(length, batch=batch)
+    mask = Causal() & Padding(torch.zeros(batch, dtype=torch.long)) if causal else None
+    out = bigbird_attention(q, k, v, BigBirdPattern(4, random=1), mask)
+    assert out.shape == (batch, 3, length, 5)
+    grads = torch.autograd.grad(out.sum(), (q, k, v))
+    assert [g.shape for g in grads] == [q.shape, k.shape, v.shape]
 
 
-def test_states_of_decoding_are_selected_for_beams():
-    kernel = BigBirdAttention(BigBirdPattern(4, random=1, causal=True))
-    k, v, q = (torch.randn(3, 2, 21, 8, dtype=torch.float64) for _ in range(3))
-    rows = torch.tensor([2, 2, 0])
-    state = kernel.write(None, k[:, :, :20], v[:, :, :20], Padding(torch.tensor([20, 7, 3])))
-    state = kernel.write(select(state, rows), k[rows][:, :, 20:], v[rows][:, :, 20:], None)
-    counts = torch.arange(21) < torch.tensor([20, 7, 3])[:, None]
-    counts[:, 20] = True
-    expected = kernel(q[rows], k[rows], v[rows], Padding(counts[rows]))[:, :, 20:]
-    found = kernel.read(state, q[rows][:, :, 20:])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+@pytest.mark.parametrize("length", [63, 64])
+def test_a_second_derivative_is_an_error_and_not_a_wrong_number(length):
+    pattern = BigBirdPattern(4, random=1)
+    q, k, v = inputs(length, batch=1, heads=1)
+    for total in (lambda out: out.sum(), lambda out: out.square().sum()):
+        out = bigbird_attention(q, k, v, pattern)
+        grads = torch.autograd.grad(total(out), (q, k, v), create_graph=True)
+        for grad in grads:
+            for leaf in (q, k, v):
+                with pytest.raises(RuntimeError, match="no second derivative"):
+                    torch.autograd.grad(grad.square().sum(), leaf, retain_graph=True)
+        plain = torch.autograd.grad(total(bigbird_attention(q, k, v, pattern)), (q, k, v))
+        assert all(torch.equal(a, b) for a, b in zip(grads, plain, strict=True))
+
+
+def test_heads_may_share_keys():
+    pattern, mask = BigBirdPattern(4, random=1), Padding(torch.tensor([50, 20]))
+    q, _, _ = inputs(50, heads=6)
+    _, k, v = inputs(50, heads=2, seed=1)
+    out = bigbird_attention(q, k, v, pattern, mask)
+    expected = naive_softmax_attention(q, k, v, BigBirdMask(pattern, 50, 6) & mask)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-10)
+    with pytest.raises(ValueError, match="6 heads of queries do not fit"):
+        bigbird_attention(q, *(torch.cat((t, t), 1) for t in (k, v)), pattern)
+
+
+@pytest.mark.parametrize("block", [1, 48, 64, 200])
+@pytest.mark.parametrize("causal", [False, True])
+def test_flexs_blocks_are_those_of_the_table(block, causal):
+    """Tiles that flex_attention reads, whole or pair by pair, against the dense mask."""
+    pattern = BigBirdPattern(block, random=1, causal=causal, seed=5)
+    for length in (block * 9 + 7, 1280):
+        found = block_mask(pattern, length, 2, "cpu")
+        dense = BigBirdMask(pattern, length, 2).dense(length, length, 1, 2)
+        assert torch.equal(found.to_dense()[0] > 0, _tiles(dense, torch.any)), length
+        numbers = found.full_kv_num_blocks[0]
+        order = found.full_kv_indices[0]
+        whole = torch.zeros(order.shape, dtype=torch.bool)
+        for at in np.ndindex(tuple(numbers.shape)):
+            whole[(*at, order[at][: numbers[at]].long())] = True
+        assert not (whole & ~_tiles(dense, torch.all)).any()
+        assert not (found.to_dense()[0] > 0)[whole].logical_not().any()
+
+
+def _tiles(dense, join):
+    """(1, H, N, N) -> (H, tiles, tiles); what lies outside of the text counts as not allowed."""
+    short = -dense.shape[-1] % TILE
+    padded = torch.nn.functional.pad(dense[0], (0, short, 0, short))
+    return join(join(padded.unflatten(1, (-1, TILE)).unflatten(3, (-1, TILE)), 2), 3)
 
 
 def test_bad_input_gets_one_line():
     q, k, v = inputs(50)
     for pattern, mask, message in [
-        (BigBirdPattern(64), None, "block must be at most the length, got 64 for 50"),
-        (BigBirdPattern(8, random=8), None, "random must be at most the number of blocks, got 8"),
-        (BigBirdPattern(4), Padding(torch.tensor([50])), r"Padding must be \(2,\) lengths"),
-        (BigBirdPattern(4), Padding(torch.ones(2, 49) > 0), r"got \(2, 49\)"),
+        (BigBirdPattern(4), Padding(torch.tensor([50])), "Padding of 1 rows does not fit"),
+        (BigBirdPattern(4), Padding(torch.ones(2, 49) > 0), "49 keys does not fit 50 keys"),
+        (BigBirdPattern(64), Padding(torch.tensor([50])), "Padding of 1 rows does not fit"),
+        (BigBirdPattern(4, drawn=DRAWN), None, "drawn has random blocks for 1 heads and 2 blocks"),
+        (BigBirdPattern(4, random=1), BigBirdMask(BigBirdPattern(4), 60), "60 tokens does not fit"),
+        (BigBirdPattern(4, rule="original"), Causal(), "without causal"),
     ]:
         with pytest.raises(ValueError, match=message) as error:
             bigbird_attention(q, k, v, pattern, mask)
@@ -257,102 +254,13 @@ def test_bad_input_gets_one_line():
         ({"block": 0}, "block must be at least 1"),
         ({"window": 2}, "window must be odd or 0"),
         ({"window": 0, "random": 0, "global_blocks": 0}, "needs a window"),
+        ({"random_tokens": 9}, "random_tokens must be at least a block of 64, got 9"),
+        ({"random": 1, "drawn": (((1, 2),),)}, "at most 1 .random. different blocks.* got"),
+        ({"drawn": (((-1,),),)}, "at least 0 each"),
+        ({"drawn": (((), ()), ((),))}, "as many rows for every head, got 2 and 1"),
+        ({"rule": "google"}, "rule must be one of even, original, transformers, .* got 'google'"),
+        ({"rule": "original", "window": 5}, "needs window 3 and global_blocks 2, got 5 and 2"),
+        ({"rule": "transformers", "shared": True}, "draws by itself"),
     ]:
         with pytest.raises(ValueError, match=message):
             BigBirdPattern(**wrong)
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    return pytest.importorskip("transformers")
-
-
-def peer(transformers, kind):
-    torch.manual_seed(0)
-    model = transformers.BigBirdModel(
-        transformers.BigBirdConfig(
-            vocab_size=60,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            intermediate_size=48,
-            max_position_embeddings=1024,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-            block_size=8,
-            num_random_blocks=2,
-            attention_type=kind,
-        )
-    )
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model.double()
-
-
-def ours(theirs, patterns):
-    model = BigBird(60, 32, layers=2, heads=4, hidden=48, length=1024, pattern=None).double()
-    load_weights(model, theirs.state_dict())
-    for layer, pattern in zip(model.layers, patterns, strict=True):
-        layer.attention.kernel = BigBirdAttention(pattern) if pattern else softmax_attention
-    return model
-
-
-def gradients(model, out, weight):
-    (out * weight).sum().backward()
-    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def test_full_attention_is_transformers_original_full(transformers):
-    theirs = peer(transformers, "original_full").eval()
-    words = torch.randint(60, (2, 45))
-    counts = torch.arange(45) < torch.tensor([45, 20])[:, None]
-    expected = theirs(words, attention_mask=counts.long()).last_hidden_state
-    found = ours(theirs, [None, None])(words, Padding(counts))
-    torch.testing.assert_close(found[counts], expected[counts], rtol=0, atol=1e-10)
-
-
-def drawn_by(theirs, length):
-    """The patterns that transformers' layers draw in training."""
-    found = []
-    for layer in theirs.encoder.layer:
-        attention = layer.attention.self
-        state = np.random.get_state()
-        np.random.seed(attention.seed)
-        if length in (1024, 3072, 4096):
-            plans = [
-                attention._bigbird_block_rand_mask(1024, 1024, 8, 8, 2, last_idx=1024)
-                for _ in range(4)
-            ]
-        else:
-            plan = attention._get_rand_attn_plan(length, 8, 2)
-            plans = attention._bigbird_block_rand_mask_with_head(length, length, 8, 8, 4, *plan)
-        np.random.set_state(state)
-        rows = tuple(((), *(tuple(map(int, row)) for row in plan), ()) for plan in plans)
-        found.append(BigBirdPattern(8, random=2, drawn=rows))
-    return found
-
-
-@pytest.mark.parametrize("length", [160, 1024])
-def test_block_sparse_is_transformers_with_the_pattern_that_it_drew(transformers, length):
-    theirs = peer(transformers, "block_sparse").train()
-    state = np.random.get_state()
-    words = torch.randint(60, (2, length))
-    counts = torch.arange(length) < torch.tensor([length, length // 2 + 3])[:, None]
-    expected = theirs(words, attention_mask=counts.long()).last_hidden_state
-    model = ours(theirs, drawn_by(theirs, length))
-    found = model(words, Padding(counts))
-    torch.testing.assert_close(found[counts], expected[counts], rtol=0, atol=1e-10)
-    weight = torch.randn(found.shape, dtype=found.dtype) * counts[..., None]
-    mine = gradients(model, found, weight)
-    other = gradients(theirs, expected, weight)
-    np.random.set_state(state)  # theirs has seeded NumPy's global generator
-    pairs = [
-        ("layers.0.attention.key.weight", "encoder.layer.0.attention.self.key.weight"),
-        ("layers.1.feed_forward.3.bias", "encoder.layer.1.output.dense.bias"),
-        ("word.weight", "embeddings.word_embeddings.weight"),
-    ]
-    for name, theirs_name in pairs:
-        given = mine[name].clone()
-        if name == "word.weight":  # theirs has no gradient for its padding word
-            given[0] = 0
-        torch.testing.assert_close(given, other[theirs_name], rtol=1e-8, atol=1e-8)

@@ -12,7 +12,6 @@ from quire.papers.bigbird import (
     Pooler,
     SpanHead,
     cpc_loss,
-    load_weights,
 )
 
 SMALL = BigBirdPattern(4, random=1)
@@ -20,6 +19,7 @@ SMALL = BigBirdPattern(4, random=1)
 
 def small(**options):
     torch.manual_seed(0)
+    options = {"dropout": 0.0} | options
     return BigBird(20, 16, layers=2, heads=2, length=64, pattern=SMALL, **options)
 
 
@@ -91,14 +91,6 @@ def test_the_best_span_by_brute_force(longest):
     for row, (begin, end) in zip(scores, found.tolist(), strict=True):
         spans = [(i, j) for i in range(12) for j in range(i, min(12, i + longest))]
         assert (begin, end) == max(spans, key=lambda span: float(row[span[0], 0] + row[span[1], 1]))
-
-
-def test_weights_that_do_not_fit_name_a_tensor():
-    model = small()
-    with pytest.raises(ValueError, match="the weights lack layers"):
-        load_weights(model, {"embeddings.word_embeddings.weight": model.word.weight})
-    with pytest.raises(ValueError, match=r"word_embeddings.weight \(2, 3\) does not fit"):
-        load_weights(model, {"bert.embeddings.word_embeddings.weight": torch.zeros(2, 3)})
 
 
 def test_rotary_positions_need_no_length():

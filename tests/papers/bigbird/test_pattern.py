@@ -128,3 +128,74 @@ def test_figures_of_graphs():
     assert measure_graph(np.eye(3, dtype=bool)).diameter == np.inf
     window = BigBirdPattern(1, random=0, global_blocks=0).table(40)[0]
     assert measure_graph(window).diameter == 39
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    window=st.sampled_from([0, 1, 3]),
+    random=st.integers(0, 3),
+    ends=st.integers(0, 3),
+    shared=st.booleans(),
+    given_blocks=st.booleans(),
+)
+def test_a_causal_row_stands_by_itself(window, random, ends, shared, given_blocks):
+    if window + random + ends == 0:
+        return
+    drawn = tuple(tuple(tuple({i // 2, i // 3})[:random] for i in range(20)) for _ in range(2))
+    pattern = BigBirdPattern(
+        4,
+        window,
+        random,
+        ends,
+        3,
+        shared=shared,
+        causal=True,
+        drawn=drawn if given_blocks else None,
+    )
+    table = pattern.table(80, 2)
+    for row in range(20):
+        blocks = pattern.causal_row(row, 2)
+        for head in range(2):
+            found = [block for block in blocks[head].tolist() if block >= 0]
+            assert found == np.flatnonzero(table[head, row]).tolist()
+    with pytest.raises(ValueError, match="causal=True"):
+        replace(pattern, causal=False).causal_row(3)
+    if given_blocks:
+        with pytest.raises(ValueError, match="drawn has random blocks for 2 heads and 20 blocks"):
+            pattern.causal_row(20, 2)
+
+
+def test_given_random_blocks_must_fit():
+    rows = ((), (2,), (0, 3), ())
+    pattern = BigBirdPattern(4, random=2, drawn=[rows, list(rows)])
+    assert pattern.drawn == (rows, rows)
+    hash(pattern)
+    for length, heads in ((64, 2), (12, 2), (16, 3), (16, 1)):
+        with pytest.raises(ValueError, match="drawn has random blocks for 2 heads and 4 blocks"):
+            pattern.plan(length, heads)
+    with pytest.raises(ValueError, match="drawn names block 7, but there are 2 blocks"):
+        BigBirdPattern(4, random=1, drawn=((((7,), ())),)).plan(8)
+    with pytest.raises(TypeError, match="drawn must hold a row of blocks"):
+        BigBirdPattern(drawn=(1, 2))
+    with pytest.raises(TypeError, match=r"a block of drawn must be a whole number, got 1\.5"):
+        BigBirdPattern(drawn=(((1.5,),),))
+
+
+def test_the_originals_plans():
+    """At 1,024 to 4,096 tokens from the first 1,024; elsewhere from the first 2 R + 5 blocks."""
+    pattern = BigBirdPattern(rule="original", seed=2)
+    for length in (1024, 2048, 3072, 4096):
+        plan = pattern.plan(length, 12)
+        assert (plan[:, (0, -1)] == -1).all()
+        assert plan[:, 1:-1].min() >= 1 and plan.max() == 15
+        assert len({head.tobytes() for head in plan}) == 12
+        assert (plan[:, 1:-1] == pattern.plan(4096, 12)[:, 1 : length // 64 - 1]).all()
+    assert pattern.plan(1100, 12)[:, 1:-1].max() == 9
+    assert replace(pattern, rule="transformers").plan(2048, 12).max() == 9
+    evaluation = replace(pattern, rule="transformers_evaluation").plan(1100, 2)
+    assert (evaluation[:, 1:-1] == 0).all()
+    assert (pattern.plan(768, 1)[0, 1:-1] > 0).all()  # full attention, so it is never used
+    with pytest.raises(ValueError, match="positions must be at least 3072 tokens, got 1024"):
+        replace(pattern, rule="transformers", positions=1024).plan(3072)
+    with pytest.raises(ValueError, match="may count a block twice"):
+        BigBirdMask(pattern, 1024, 2)

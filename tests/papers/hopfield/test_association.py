@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 from quire.papers.hopfield import associate, association_weights, entmax15, sparsemax
 
@@ -77,6 +77,68 @@ def test_sparse_weightings_are_projections(weighting):
     assert gradcheck(weighting, scores)
 
 
+@pytest.mark.parametrize("weighting", [sparsemax, entmax15])
+@pytest.mark.parametrize("scores", [
+    [1e8, 1.0], [1e7 + 0.5, 1e7, 0.0], [300.0, 1.0, 1.0], [-1e30, -1e30], [0.0] * 7,
+    [5.0, -torch.inf, 4.9], [1e30, -1e30], [torch.finfo(torch.float32).min] * 9 + [0.0],
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_sparse_weights_of_any_size_of_score_sum_to_one(weighting, scores, dtype):
+    scores = torch.tensor(scores, dtype=torch.float64)
+    largest = torch.finfo(dtype).max
+    scores = torch.where(scores.isinf(), scores, scores.clamp(-largest, largest))
+    scores = scores.to(dtype).requires_grad_()
+    p = weighting(scores)
+    assert p.dtype == dtype
+    torch.testing.assert_close(p.sum(), torch.ones((), dtype=dtype), atol=0.01, rtol=0)
+    torch.testing.assert_close(p.double(), bisect(scores.detach(), weighting), atol=0.01, rtol=0)
+    (p * torch.arange(len(p))).sum().backward()
+    assert scores.grad.isfinite().all()
+
+
+def bisect(scores, weighting):
+    """The slow twin: tau by halving an interval, in float64."""
+    power, scale = (1, 1.0) if weighting is sparsemax else (2, 0.5)
+    scores = (scores.double() - scores.double().max()) * scale
+    low, high = torch.tensor(-1.0).double(), torch.tensor(0.0).double()
+    for _ in range(60):
+        tau = (low + high) / 2
+        total = (scores - tau).clamp_min(0).pow(power).sum()
+        low, high = (tau, high) if total > 1 else (low, tau)
+    return (scores - tau).clamp_min(0).pow(power)
+
+
+@pytest.mark.parametrize("weighting", [sparsemax, entmax15])
+@pytest.mark.parametrize("count", [1, 2, 300, 5000])
+def test_sparse_weights_against_bisection(weighting, count):
+    scores = torch.randn(count, generator=torch.Generator().manual_seed(count))
+    torch.testing.assert_close(weighting(scores).double(), bisect(scores, weighting),
+                               atol=2e-5, rtol=1e-3)  # fmt: skip
+    assert gradgradcheck(weighting, scores[:6].double().requires_grad_())
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("weighting", [None, sparsemax, entmax15])
+def test_no_pattern_and_nothing_to_see_give_zeros(weighting, chunk):
+    if chunk and weighting:
+        return
+    x, y = torch.randn(2, 3, 4, requires_grad=True), torch.randn(2, 5, 4, requires_grad=True)
+    options = {"beta": 1.0, "weighting": weighting}
+    assert associate(x, y[:, :0], chunk=chunk, **options).eq(0).all()
+    assert association_weights(x, y[:, :0], **options).shape == (2, 3, 0)
+    lowest = torch.finfo(torch.float32).min
+    for hidden in (torch.zeros(5) > 0, torch.full((5,), lowest), torch.full((1,), -torch.inf)):
+        out = associate(x, y, mask=hidden, chunk=chunk, **options)
+        assert out.eq(0).all()
+        out.sum().backward()
+        assert x.grad.isfinite().all()
+        assert y.grad.isfinite().all()
+        assert association_weights(x, y, mask=hidden, **options).eq(0).all()
+    same = association_weights(x, y, mask=torch.zeros(5, dtype=torch.float64), **options)
+    assert same.dtype == torch.float32
+    torch.testing.assert_close(same, association_weights(x, y, **options))
+
+
 def test_entmax_is_the_maximiser_it_is_defined_by():
     """p = argmax p.z + H(p), so p.z + H(p) beats it nowhere; H is Tsallis' entropy."""
     rng = torch.Generator().manual_seed(1)
@@ -106,3 +168,9 @@ def test_bad_input_is_one_line():
         associate(x, x, beta=1.0, chunk=2, weighting=sparsemax)
     with pytest.raises(ValueError, match="chunk must be at least 1, got 0"):
         associate(x, x, beta=1.0, chunk=0)
+    with pytest.raises(ValueError, match=r"mask must have 2 columns, one a pattern; got \(3,\)"):
+        associate(x, x, beta=1.0, mask=torch.ones(3) > 0)
+    for beta in (0.0, -1.0, float("nan"), torch.tensor([[-1.0]])):
+        for call in (associate, association_weights):
+            with pytest.raises(ValueError, match="beta must be positive and finite"):
+                call(x, x, beta=beta)

@@ -122,9 +122,38 @@ def test_softmax_over_bags():
     torch.testing.assert_close(bag_softmax(scores, bag, 3), expected)
 
 
-def test_an_empty_bag_is_a_clear_error():
-    model = DeepRC(SequenceEmbedding(6, 3), 6)
-    with pytest.raises(ValueError, match="bags need at least one sequence each and 12 in all"):
-        model(codes(), torch.tensor([12, 0]))
+@pytest.mark.parametrize("options", [{"attention": True}, {}, {"maximum": True},
+                                     {"attention": True, "keep": 0.5}])  # fmt: skip
+def test_an_empty_bag_is_pooled_to_zeros_and_changes_no_other(options):
+    torch.manual_seed(0)
+    attention = BagAttention(6) if options.pop("attention", False) else None
+    model = DeepRC(SequenceEmbedding(6, 3), 6, attention=attention, **options).double()
+    expected = model(codes(), SIZES)
+    out = model(codes(), torch.tensor([4, 0, 1, 7, 0]))
+    torch.testing.assert_close(out[[0, 2, 3]], expected)
+    torch.testing.assert_close(out[[1, 4]], model.output.bias.expand(2, -1))
+    out.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    none = encode([], 9)
+    torch.testing.assert_close(model(none, torch.tensor([0, 0])), out[[1, 4]])
+    assert model(none, torch.zeros(0, dtype=torch.int64)).shape == (0, 1)
+    for sizes in ([12, 1], [13, -1]):
+        with pytest.raises(ValueError, match="12 sequences in all and none fewer than 0"):
+            model(codes(), torch.tensor(sizes))
+
+
+def test_no_sequence_is_no_row():
+    assert encode([]).shape == (0, 0)
+    assert SequenceEmbedding(6, 3)(encode([], 4)).shape == (0, 6)
     with pytest.raises(ValueError, match="below 1 with attention only"):
         DeepRC(SequenceEmbedding(6, 3), 6, keep=0.5)
+
+
+@pytest.mark.parametrize(("size", "keep", "count"), [(70, 0.1, 7), (10, 0.3, 3), (30, 0.1, 3),
+                                                     (1, 0.1, 1), (11, 0.1, 2)])  # fmt: skip
+def test_a_share_is_rounded_up_and_no_further(size, keep, count):
+    zeros = torch.zeros(size, dtype=torch.int64)
+    assert len(top_members(torch.randn(size), zeros, torch.tensor([size]), keep)) == count
+    for bad in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"keep must be in \(0, 1\]"):
+            top_members(torch.randn(size), zeros, torch.tensor([size]), bad)

@@ -171,5 +171,50 @@ def test_bad_input_is_one_line():
         hopfield_energy(x, torch.zeros(2, 4), beta=1.0)
     with pytest.raises(ValueError, match=r"must be \(..., patterns, dim\), got \(0, 3\)"):
         hopfield_update(x, torch.zeros(0, 3), beta=1.0)
-    with pytest.raises(ValueError, match="beta must be positive, got -1"):
-        hopfield_update(x, x, beta=-1)
+    y = torch.eye(2)
+    for beta in (-1, 0.0, math.nan, math.inf, torch.tensor(-1.0), torch.tensor([[1.0], [0.0]])):
+        for call in (hopfield_energy, hopfield_update, hopfield_jacobian, retrieve):
+            with pytest.raises(ValueError, match="beta must be positive and finite, got"):
+                call(y, y, beta=beta)
+    with pytest.raises(
+        ValueError, match="tolerance and limit must be at least 0, got nan and 1000"
+    ):
+        retrieve(y, y, beta=1.0, tolerance=math.nan)
+    for call in (
+        lambda: energy_bounds(x[:0], beta=1.0),
+        lambda: retrieval_bounds(x[:0], beta=1.0, distance=x[:, 0]),
+    ):
+        with pytest.raises(ValueError, match=r"stored must be \(patterns, dim\), got \(0, 3\)"):
+            call()
+
+
+def test_a_beta_of_another_precision_does_not_decide_that_of_the_state():
+    stored = draw(0, 3, 6, 4).bfloat16()
+    beta = torch.tensor([0.5, 1.0, 2.0])[:, None, None]
+    for chunk in (None, 2):
+        found = hopfield_update(stored, stored, beta=beta, chunk=chunk)
+        assert found.dtype == torch.bfloat16
+        exact = hopfield_update(stored.double(), stored.double(), beta=beta.double())
+        torch.testing.assert_close(found.double(), exact, atol=0.03, rtol=0.05)
+
+
+def test_no_state_at_all_and_a_beta_under_vmap():
+    stored = draw(0, 5, 4)
+    assert retrieve(stored[:0], stored, beta=1.0).state.shape == (0, 4)
+    beta = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    every = torch.func.vmap(lambda b: hopfield_update(stored, stored, beta=b))(beta)
+    torch.testing.assert_close(every[1], hopfield_update(stored, stored, beta=2.0))
+
+
+def test_capacities_beyond_floating_point_are_infinite():
+    assert capacity_bound(2000, radius=5.0).patterns == math.inf
+    assert capacity_bound(2000, radius=5.0).base == pytest.approx(10, abs=9)
+    assert capacity_bound(2, radius=1e-150).base == math.inf
+    assert capacity_bound(2000, radius=1e-150).base == pytest.approx(1.9912, abs=1e-3)
+    radius = 1e152  # exp(a + ln b) would be infinite
+    a, b = 2 / 19 * (1 + math.log(2 * radius**2 * 1e-3 * 19)), 2 * radius**2 / 5
+    root = b / capacity_bound(20, radius=radius).base
+    assert root + math.log(root) == pytest.approx(a + math.log(b), abs=1e-6)
+    for beta, radius in ((math.nan, 1.0), (1.0, math.inf), (0.0, 1.0), (1.0, 1e-200)):
+        with pytest.raises(ValueError, match=r"dim > 1, beta > 0|leaves floating point"):
+            capacity_bound(20, beta=beta, radius=radius)

@@ -97,3 +97,34 @@ def test_gaussian_heads_under_a_mask_and_of_another_length():
     torch.testing.assert_close(out[:, :, 0], v[:, :, 0])
     with pytest.raises(ValueError, match="attend over 5 tokens, got 6"):
         heads(*torch.randn(3, 1, 2, 6, 4))
+
+
+def test_a_row_that_sees_nothing_weighs_nothing_and_heads_of_keys_are_shared():
+    mask = Padding(torch.tensor([5, 0]))
+    q, v = torch.randn(2, 4, 5, 3), torch.randn(2, 2, 5, 3)
+    for kernel in (WatchedAttention(), GaussianAttention(4, 5)):
+        out = kernel(q, v, v, mask)
+        assert out[1].eq(0).all()
+        torch.testing.assert_close(out[:1], kernel(q[:1], v[:1], v[:1]))
+        twice = v.repeat_interleave(2, 1)
+        torch.testing.assert_close(out, kernel(q, twice, twice, mask))
+        with pytest.raises(ValueError, match="does not fit"):
+            kernel(q, v, v, Padding(torch.tensor([5])))
+    assert kernel(q[:0], v[:0], v[:0]).shape == (0, 4, 5, 3)
+
+
+def test_gaussian_weights_far_from_the_centre_still_sum_to_one():
+    heads = GaussianAttention(1, 5).double()
+    with torch.no_grad():
+        heads.mu.fill_(1.0)
+        heads.sigma.fill_(0.15)  # the first token has exp(-89) of the last one's weight
+    v = torch.randn(1, 1, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(heads(v, v, v, Causal())[:, :, 0], v[:, :, 0])
+    with pytest.raises(ValueError, match="there are 1 heads here, got 2"):
+        heads(*torch.randn(3, 1, 2, 5, 2))
+
+
+@pytest.mark.parametrize("counts", [torch.ones(1, 3).long(), torch.zeros(1, 3) > 0])
+def test_counts_of_tokens_are_bool_and_some(counts):
+    with pytest.raises(ValueError, match="counts must be bool and True somewhere"):
+        median_needed([torch.full((1, 2, 3, 3), 1 / 3)], counts)

@@ -16,7 +16,9 @@ from quire.papers.hopfield import (
     HopfieldLayer,
     HopfieldPooling,
     Input,
+    associate,
     entmax15,
+    sparsemax,
 )
 
 PLAIN = Input(norm=False)
@@ -199,22 +201,170 @@ def test_a_zero_pattern_takes_weight_away():
     torch.testing.assert_close(layer(draw(1, 1, 3), y)[0, 0], y[0].sum(0) / 5)
 
 
-def test_an_empty_bag_is_a_clear_error():
-    pool = HopfieldPooling(6)
-    counts = torch.tensor([[True, False], [False, False]])
-    for layer in (pool, HopfieldPooling(6, association=Association(chunk=1))):
-        with pytest.raises(ValueError, match="bag 1 has no pattern that counts"):
-            layer(torch.zeros(2, 2, 6), counts=counts)
-    with pytest.raises(ValueError, match="a bag needs at least one stored pattern, got none"):
-        pool(torch.zeros(2, 0, 6))
-    with pytest.raises(ValueError, match=r"counts must be bool \(2, 2\), got torch.int64"):
-        pool(torch.zeros(2, 2, 6), counts=counts.long())
+RULES = {
+    "plain": Association(),
+    "steps": Association(steps=2),
+    "chunks": Association(chunk=1, steps=1),
+    "sparse": Association(weighting=entmax15),
+    "zero": Association(zero=True, steps=1),
+    "normalised": Association(normalize=True),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_an_empty_bag_reads_zeros_and_changes_no_other(rule):
+    """By counts, by a `Padding`, by a mask of any kind, and a bag of no patterns at all."""
+    pool = shaken(HopfieldPooling(6, 2, association=RULES[rule]))
+    nothing, x = pool.hopfield.output.bias, draw(2, 3, 6)
+    counts = torch.tensor([[True, True, False], [False, False, False]])
+    expected = torch.stack((pool(x[:1], counts=counts[:1])[0], nothing))
+    added = torch.zeros(2, 1, 3, dtype=torch.float64)
+    for masks in (
+        {"counts": counts},
+        {"counts": Padding(torch.tensor([2, 0]))},
+        {"mask": counts[:, None]},
+        {"mask": Padding(counts)},
+        {"mask": added.masked_fill(~counts[:, None], -torch.inf)},
+        {"mask": added.masked_fill(~counts[:, None], torch.finfo(torch.float64).min)},
+        {"counts": counts[:1].expand(2, 3), "mask": Padding(torch.tensor([3, 0]))},
+    ):
+        leaf = x.clone().requires_grad_()
+        pool.zero_grad()
+        out = pool(leaf, **masks)
+        torch.testing.assert_close(out, expected)
+        out.square().sum().backward()
+        assert leaf.grad.isfinite().all()
+        assert not leaf.grad[1].any()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in pool.parameters())
+        assert pool.weights(x, **masks)[1].eq(0).all()
+    torch.testing.assert_close(pool(x[:, :0]), nothing.expand(2, -1))
+    assert pool.weights(x[:, :0]).shape == (2, 2, 1, 0)
+    pool.train()
+    with pytest.raises(ValueError, match=r"counts must be bool \(2, 3\), got torch.int64"):
+        pool(x, counts=counts.long())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("weighting", [None, sparsemax, entmax15])
+def test_a_state_that_sees_nothing_reads_zeros_in_training_too(weighting, dropout):
+    rule = Association(weighting=weighting, dropout=dropout)
+    layer = shaken(Hopfield(4, 2, association=rule, output_dim=0)).train()
+    x = draw(2, 3, 4)
+    mask = torch.zeros(3, 3, dtype=torch.float64)
+    mask[1] = -torch.inf
+    for hidden in (mask, mask == 0):
+        assert layer(x, mask=hidden)[:, 1].eq(0).all()
+        assert layer.eval()(x, mask=hidden)[:, 1].eq(0).all()
+        layer.train()
+
+
+@pytest.mark.parametrize("weighting", [None, sparsemax, entmax15])
+def test_gradients_are_finite_behind_any_mask(weighting):
+    """Very many hidden patterns: sums over hidden scores must not become infinite."""
+    rule = Association(weighting=weighting, steps=1)
+    pool = HopfieldPooling(8, 2, association=rule)
+    x = torch.randn(2, 60, 8, generator=torch.Generator().manual_seed(0))
+    counts = torch.arange(60) < torch.tensor([[60], [5]])
+    hidden = torch.zeros(2, 1, 60).masked_fill(~counts[:, None], torch.finfo(torch.float32).min)
+    results = []
+    for masks in ({"counts": counts}, {"mask": hidden}, {"mask": Padding(counts)}):
+        leaf = x.clone().requires_grad_()
+        pool.zero_grad()
+        out = pool(leaf, **masks)
+        out.square().sum().backward()
+        results.append([out, leaf.grad, pool.states.grad.clone()])
+        assert all(value.isfinite().all() for value in results[-1])
+        torch.testing.assert_close(out[1:], pool(x[1:, :5]), rtol=1e-4, atol=1e-7)
+        for a, b in zip(results[0], results[-1], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-7)
+
+
+def test_masks_of_quire_nn_are_taken_as_tensors_are():
+    x = draw(2, 5, 8)
+    mask = Causal() & Padding(torch.tensor([5, 3]))
+    dense = mask.dense(5, 5, 2)
+    for rule in (Association(steps=2), Association(chunk=2), Association(zero=True)):
+        layer = shaken(Hopfield(8, 2, association=rule))
+        torch.testing.assert_close(layer(x, mask=mask), layer(x, mask=dense))
+        torch.testing.assert_close(layer.weights(x, mask=mask), layer.weights(x, mask=dense))
+        alone = layer(x[1:, :3], mask=Causal())
+        torch.testing.assert_close(layer(x, mask=mask)[1:, :3], alone)
+    memory = shaken(HopfieldLayer(8, 2, quantity=5))
+    torch.testing.assert_close(memory(x, mask=Causal()), memory(x, mask=Causal().dense(5, 5)[0, 0]))
+    rows = torch.stack([memory(x[b], mask=Causal()) for b in (0, 1)])
+    torch.testing.assert_close(memory(x, mask=Causal()), rows)
+    kept = memory(x, counts=Padding(torch.tensor([2])))
+    torch.testing.assert_close(kept, memory(x, counts=torch.arange(5) < 2))
+    for bad in (Padding(torch.tensor([5, 3, 2])), Padding(torch.ones(2, 4, dtype=torch.bool))):
+        with pytest.raises(ValueError, match="does not fit"):
+            layer(x, mask=bad)
+        with pytest.raises(ValueError, match="does not fit"):
+            layer(x, counts=bad)
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.ones(3, 5).long(), torch.ones(5).to(torch.uint8), torch.ones(1, 3, 5).int()]
+)
+def test_masks_of_integers_could_mean_either_kind(mask):
+    x, y = draw(1, 3, 8), draw(1, 5, 8)
+    layer = Hopfield(8, 2).double()
+    for call in (layer, layer.weights):
+        with pytest.raises(ValueError, match=r"mask must be bool.*got torch"):
+            call(x, y, mask=mask)
+    with pytest.raises(ValueError, match=r"mask must be bool.*got torch"):
+        associate(x, y, beta=1.0, mask=mask)
+
+
+@pytest.mark.parametrize("states", [3, 9, 20])
+@pytest.mark.parametrize("output_dim", [None, 0])
+def test_projected_values_as_wide_as_one_heads_keys_are_not_taken_for_static(states, output_dim):
+    layer = shaken(Hopfield(8, 2, head_dim=8, value_dim=4, output_dim=output_dim))
+    x, y = draw(1, states, 8), draw(1, 5, 8, seed=1)
+    out = layer(x, y)
+    assert out.shape == (1, states, 8)
+    torch.testing.assert_close(out[:, :1], layer(x[:, :1], y))
+    one = shaken(Hopfield(8, 4, head_dim=4, value_dim=1, output_dim=0))
+    assert one(x, y, mask=torch.ones(states, 5) > 0).shape == (1, states, 4)
+
+
+@pytest.mark.parametrize("mask", ["number", "bool", "counts", "both"])
+def test_a_zero_pattern_beside_hidden_ones(mask):
+    """A layer's own weights are those that it reads with; hidden patterns make no NaN."""
+    rule = Association(zero=True, steps=1)
+    layer = shaken(Hopfield(4, association=rule, output_dim=0, projection=STATIC))
+    x, y, v = draw(2, 2, 4), draw(2, 3, 4, seed=1), draw(2, 3, 4, seed=2)
+    inside = torch.tensor([[False, True, True]] * 2)
+    added = torch.tensor([[-torch.inf, 0.0, 0.0]] * 2, dtype=torch.float64)
+    options = {
+        "number": {"mask": added},
+        "bool": {"mask": inside},
+        "counts": {"counts": inside},
+        "both": {"counts": inside, "mask": torch.zeros_like(added)},
+    }[mask]
+    weights = layer.weights(x, y, **options)
+    assert weights.shape == (2, 1, 2, 3)
+    assert weights.sum(-1).max() < 1
+    torch.testing.assert_close(layer(x, y, v, **options), (weights @ v[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("steps", [None, 0, 2])
+def test_no_states_no_bags_and_no_rows(steps):
+    for rule in (Association(steps=steps), Association(steps=steps, chunk=2)):
+        layer, pool = Hopfield(6, 2, association=rule), HopfieldPooling(6, 2, association=rule)
+        x = torch.randn(2, 5, 6)
+        assert layer(x[:, :0], x).shape == (2, 0, 6)
+        assert layer(x[:0]).shape == (0, 5, 6)
+        assert pool(x[:0]).shape == (0, 6)
+    memory = HopfieldLayer(6, 2, quantity=3, association=Association(steps=steps))
+    assert memory(x[:0]).shape == (0, 5, 6)
+    assert memory(x[0, :0]).shape == (0, 6)
+    assert memory(x[0, 0]).shape == (6,)
 
 
 def test_bad_sizes_are_one_line():
     with pytest.raises(ValueError, match="dim must be a multiple of heads"):
         Hopfield(5, 2)
-    with pytest.raises(ValueError, match="beta must be positive, one or 2 of them"):
+    with pytest.raises(ValueError, match=r"beta must be one number or 2 of them, got \[1.0\]"):
         Hopfield(4, 2, association=Association(beta=[1.0]))
     with pytest.raises(ValueError, match="connected or static have the width of keys, got 3 and 2"):
         Hopfield(4, 2, value_dim=3, connected=True)
@@ -223,6 +373,20 @@ def test_bad_sizes_are_one_line():
         sparse(torch.zeros(1, 3, 4))
     with pytest.raises(ValueError, match=r"patterns must be \(3, 4\), got \(2, 4\)"):
         HopfieldLayer(4, quantity=3).store(torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="projection is static and must be 4 wide, got 8"):
+        Hopfield(8, 2, projection=STATIC)(draw(1, 3, 8).float())
+    with pytest.raises(ValueError, match="a static input is 4 wide, as a head's keys, got 6"):
+        Hopfield(8, 2, state=Input(dim=6, static=True))
+    with pytest.raises(ValueError, match="a projection for each of 5 stored patterns, got 4"):
+        Hopfield(8)(torch.zeros(1, 3, 8), torch.zeros(1, 5, 8), torch.zeros(1, 4, 8))
+    with pytest.raises(ValueError, match=r"mask must broadcast with .*\(1, 1, 3, 3\), got"):
+        Hopfield(8)(torch.zeros(1, 3, 8), mask=torch.ones(2, 3) > 0)
+    for make in (HopfieldPooling, HopfieldLayer):
+        with pytest.raises(ValueError, match="quantity must be at least 1, got 0"):
+            make(4, quantity=0)
+    for name in ("heads", "head_dim", "value_dim"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            Hopfield(4, **{name: 0})
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -317,3 +481,14 @@ def test_the_kernel_without_steps_is_softmax_attention():
     torch.testing.assert_close(HopfieldAttention(2, 0.9)(q, k, v), expected)
     with pytest.raises(ValueError, match="steps must be >= 0 and beta positive, got -1 and None"):
         HopfieldAttention(-1)
+
+
+def test_the_kernel_keeps_the_precision_of_its_queries_and_shares_heads_of_keys():
+    q, k, v = (draw(1, heads, 5, 4, seed=heads) for heads in (4, 2, 2))
+    kernel = HopfieldAttention(2, 0.9, heads=4)
+    full = (x.repeat_interleave(2, 1) for x in (k, v))
+    expected = kernel(q, *full)
+    torch.testing.assert_close(kernel(q, k, v), expected)
+    half = kernel(*(x.to(torch.bfloat16) for x in (q, k, v)))
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), expected, atol=0.05, rtol=0.1)

@@ -68,3 +68,15 @@ def test_bad_patterns_are_one_line():
         HebbianMemory(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="degree must be at least 2, got 1"):
         polynomial(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+def test_many_patterns_are_counted_in_full_whatever_their_dtype(dtype):
+    stored = bits(3000, 8)
+    state = stored[:5].clone()
+    full, other = HebbianMemory(stored), HebbianMemory(stored.to(dtype))
+    torch.testing.assert_close(other.weight, full.weight)
+    found = other.retrieve(state.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), full.retrieve(state))
+    torch.testing.assert_close(other.energy(state.to(dtype)), full.energy(state))

@@ -1,5 +1,7 @@
 """ACT by its definition: weights, cost, and the gradient that PonderNet's authors criticise."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -57,6 +59,23 @@ def test_batch_equals_single_examples() -> None:
         )
 
 
+def test_a_stopped_example_ignores_the_others() -> None:
+    """Its own later steps, which the others need, may be infinite or not a number."""
+    values = torch.tensor([[1.0, math.nan, math.inf], [2.0, 3.0, 4.0], [-math.inf, 1.0, 1.0]])
+    hazards = torch.tensor([[0.995, 0.5, 0.5], [0.3, 0.3, 0.3], [0.5, 0.5, 0.5]])
+    act, context = run(hazards, values)
+    out = act(context, torch.zeros(3, dtype=torch.int64))
+    assert out.prediction[:, 0].tolist() == pytest.approx([1.0, 3.1, -math.inf])
+    for row in range(3):
+        alone = act(context[row : row + 1], torch.zeros(1, dtype=torch.int64))
+        torch.testing.assert_close(alone.prediction, out.prediction[row : row + 1])
+
+
+def test_an_empty_batch() -> None:
+    out = ACT(RNNStep(6, 8, 2), 5)(torch.zeros(0, 6))
+    assert out.prediction.shape == (0, 2) and out.steps.shape == (0,)
+
+
 def test_one_step_is_the_plain_network() -> None:
     step = RNNStep(6, 16, 2)
     x = torch.randn(4, 6)
@@ -82,3 +101,5 @@ def test_token_wise() -> None:
 def test_errors(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="got"):
         ACT(RNNStep(2, 2, 1), **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
+        ACT(RNNStep(2, 2, 1))(torch.zeros(1, 2), max_steps=0)

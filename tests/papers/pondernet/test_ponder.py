@@ -1,6 +1,7 @@
 """Unroll, eps rule, halting networks, stop rules and compaction."""
 
 import itertools
+import math
 
 import pytest
 import scipy.stats
@@ -13,6 +14,7 @@ from quire.papers.pondernet import (
     HaltingNetwork,
     PatchEmbedding,
     Ponder,
+    PonderLoss,
     RNNStep,
     StopRule,
     TransformerStep,
@@ -21,6 +23,7 @@ from quire.papers.pondernet import (
     expected,
     expected_steps,
     export_step,
+    kl_geometric,
     log_stopping_distribution,
     median,
     ponder_loss,
@@ -53,7 +56,7 @@ def eager(module: nn.Module, scale: float = 3.0) -> nn.Module:
 @pytest.fixture
 def ponder() -> Ponder:
     torch.manual_seed(0)
-    return eager(Ponder(RNNStep(6, 16, 2), max_steps=12)).eval()
+    return eager(Ponder(RNNStep(6, 16, 2), max_steps=12, eps=0.05)).eval()
 
 
 @pytest.fixture
@@ -97,6 +100,7 @@ def test_eps_rule_is_the_first_step_where_all_have_stopped(ponder: Ponder, x: Te
     assert len(ponder(x).predictions) == min(12, -(-first // 4) * 4)
     ponder.eps = 1e-30
     assert len(ponder(x).predictions) == 12
+    assert ponder(x[:0]).predictions.shape[1:] == (0, 2)
 
 
 def test_min_steps_forbid_earlier_halts(x: Tensor) -> None:
@@ -214,6 +218,40 @@ def test_token_wise_halting_freezes_and_equals_single_examples() -> None:
     assert torch.equal(steps, together.steps[:1])
 
 
+def test_tokens_that_are_not_frozen_follow_the_full_unroll() -> None:
+    torch.manual_seed(0)
+    ponder = eager(Ponder(DigitStep(4, 8, token_wise=True), max_steps=8), 2.0).eval()
+    x, rule = torch.randn(12, 4, 5), threshold(0.6)
+    predictions, logits, _ = ponder(x)
+    slow = stop(predictions, logits, rule)
+    going_on = ponder.infer(x, rule=rule, freeze=False)
+    torch.testing.assert_close(going_on.prediction, slow.prediction)
+    assert torch.equal(going_on.steps, slow.steps)
+    assert not torch.equal(ponder.infer(x, rule=rule).prediction, going_on.prediction)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5), (2, 3, 3, 5), (2, 4, 3)])
+def test_a_state_whose_tokens_cannot_be_told_is_an_error(shape: tuple[int, ...]) -> None:
+    """(B, heads, T, K), with as many heads as tokens or not."""
+
+    class Step:
+        def __call__(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return context, state + 1, torch.tensor([[40.0, 0.0, 0.0]]).expand(len(context), 3)
+
+    ponder = Ponder(Step(), 3)
+    with pytest.raises(ValueError, match=r"give the step a method keep_stopped"):
+        ponder.infer(torch.zeros(2, 3, 1), torch.zeros(shape), rule=threshold(1.0))
+    seen = []
+
+    class Told(Step):
+        def keep_stopped(self, new: Tensor, old: Tensor, running: Tensor) -> Tensor:
+            seen.append(running[0].tolist())
+            return torch.where(running[:, None, :, None], new, old) if new.dim() == 4 else new
+
+    Ponder(Told(), 3).infer(torch.zeros(2, 3, 1), torch.zeros(shape), rule=threshold(0.9))
+    assert seen == [[True] * 3, [False, True, True], [False, True, True]]
+
+
 def frozen_by_hand(ponder: Ponder, x: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """One example, one token at a time: a token that has stopped keeps its state and its answer."""
     context, state = ponder.begin(x)
@@ -258,6 +296,69 @@ def test_calibrated_threshold_is_the_smallest_that_is_good_enough() -> None:
         calibrate_threshold(logits, correct[:2])
 
 
+def test_an_unroll_tells_its_distribution(ponder: Ponder, x: Tensor) -> None:
+    unroll = ponder(x)
+    for truncation in ("remainder", "renormalise"):
+        p = unroll.stop_prob(truncation)
+        assert torch.equal(p, stopping_distribution(unroll.halt_logits, truncation))
+        mean = sum((n + 1) * p[n] for n in range(12))
+        torch.testing.assert_close(unroll.expected_steps(truncation), mean)
+
+
+def test_the_loss_in_one_call_is_the_one_by_hand(x: Tensor) -> None:
+    torch.manual_seed(0)
+    bce, ce = nn.BCEWithLogitsLoss(reduction="none"), nn.CrossEntropyLoss(reduction="none")
+    unroll = Ponder(RNNStep(6, 16, 1), max_steps=5)(x)
+    target = torch.randint(0, 2, (40,)).float()
+    logits = unroll.predictions[..., 0]
+    losses = bce(logits, target.expand(5, -1))
+    prior = kl_geometric(0.3, horizon=math.inf)
+    wanted = ponder_loss(losses, unroll.halt_logits, regulariser=prior, beta=0.1)
+    loss = PonderLoss(bce, lambda_p=0.3, beta=0.1)
+    torch.testing.assert_close(loss(unroll, target), wanted)
+    torch.testing.assert_close(loss(unroll, target[:, None]), wanted)
+    classes = Ponder(RNNStep(6, 16, 3), max_steps=5)(x)
+    labels = torch.randint(0, 3, (40,))
+    losses = torch.stack([ce(prediction, labels) for prediction in classes.predictions])
+    wanted = ponder_loss(losses, classes.halt_logits, regulariser=expected_steps)
+    torch.testing.assert_close(PonderLoss(ce, regulariser=expected_steps)(classes, labels), wanted)
+
+
+@pytest.mark.parametrize("token_wise", [False, True])
+def test_the_loss_of_tokens(token_wise: bool) -> None:
+    torch.manual_seed(0)
+    unroll = Ponder(DigitStep(4, 8, token_wise=token_wise), max_steps=3)(torch.randn(6, 4, 5))
+    target = torch.randint(0, 10, (6, 5))
+
+    def criterion(predictions: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(predictions.mT, target, reduction="none")
+
+    loss = PonderLoss(criterion)
+    losses = torch.stack([criterion(p, target) for p in unroll.predictions])
+    torch.testing.assert_close(
+        loss.losses(unroll, target), losses if token_wise else losses.mean(2)
+    )
+    weight = torch.rand(6, 5) if token_wise else torch.rand(6)
+    loss(unroll, target, weight).backward()
+    with pytest.raises(ValueError, match=r'reduction="none"'):
+        PonderLoss(lambda p, t: criterion(p, t).mean())(unroll, target)
+    with pytest.raises(ValueError, match="target must have 6 examples, got 5"):
+        loss(unroll, target[:5])
+
+
+def test_the_default_graph_is_fixed_and_the_loss_gives_nothing_for_an_early_stop(x: Tensor) -> None:
+    ponder = Ponder(RNNStep(6, 16, 1), max_steps=7)
+    with torch.no_grad():
+        ponder.step.mixed.bias[-1] = 40.0
+    assert len(ponder(x).predictions) == 7
+    ponder.eps = 0.05
+    at_once = ponder(x)
+    assert len(at_once.predictions) == 1
+    loss = PonderLoss(nn.MSELoss(reduction="none"), beta=1.0)
+    bare = PonderLoss(nn.MSELoss(reduction="none"), beta=0.0)
+    assert loss(at_once, x[:, :1]) - bare(at_once, x[:, :1]) > 1.5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -274,9 +375,17 @@ def test_errors(options: dict[str, float], message: str) -> None:
         threshold(1.5)
 
 
+@pytest.mark.parametrize("steps", [-1, 0, 2])
+def test_less_than_the_least_steps_is_an_error(x: Tensor, steps: int) -> None:
+    ponder = Ponder(RNNStep(6, 16, 1), max_steps=6, min_steps=3)
+    for call in (ponder, lambda x, **o: ponder.infer(x, rule=median(), **o)):
+        with pytest.raises(ValueError, match=rf"at least min_steps \(3\), got {steps}"):
+            call(x, max_steps=steps)
+
+
 @pytest.mark.slow
 def test_fixed_training_path_compiles_to_one_graph(x: Tensor) -> None:
-    ponder = Ponder(RNNStep(6, 16, 1), max_steps=4, eps=None)
+    ponder = Ponder(RNNStep(6, 16, 1), max_steps=4)
 
     def loss(x: Tensor) -> Tensor:
         predictions, logits, _ = ponder(x)
@@ -301,6 +410,10 @@ def test_an_exported_step_ponders_with_any_batch(ponder: Ponder, x: Tensor) -> N
     wanted = ponder.infer(x, rule=median())
     torch.testing.assert_close(loaded.prediction, wanted.prediction)
     assert torch.equal(loaded.steps, wanted.steps)
+    # The loop counts the steps: what forbids early ones is told to it.
+    ponder.min_steps = 3
+    late = Ponder(again.step, max_steps=12, min_steps=3).infer(context, state, rule=median())
+    assert torch.equal(late.steps, ponder.infer(x, rule=median()).steps)
 
 
 def test_transformer_ponders_with_padding() -> None:

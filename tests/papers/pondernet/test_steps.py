@@ -7,12 +7,14 @@ from torch import nn
 from quire.papers.pondernet import (
     DigitStep,
     GRUStep,
+    HopStep,
     PatchEmbedding,
     Ponder,
     RNNStep,
     StoryEmbedding,
     expected_loss,
     log_stopping_distribution,
+    universal_layer,
 )
 
 
@@ -26,10 +28,7 @@ def test_rnn_step_equals_a_cell_with_heads() -> None:
         cell.weight_hh.copy_(step.mixed.weight[:8])
         cell.bias_hh.copy_(step.mixed.bias[:8])
     x = torch.randn(3, 5)
-    predictions, logits, _ = Ponder(step, 4, eps=None)(x)
-    # The first U h is zero here and b in the cell: begin from the cell's own bias.
-    state = step.mixed.bias[:8].expand(3, -1)
-    predictions, logits, _ = Ponder(step, 4, eps=None)(x, state)
+    predictions, logits, _ = Ponder(step, 4)(x)
     h = torch.zeros(3, 8)
     for n in range(4):
         h = cell(x, h)
@@ -49,7 +48,7 @@ def test_gru_step_equals_pytorch_and_labml() -> None:
     x = torch.randn(128, 8)
     target = torch.randint(0, 2, (128,)).float()
     p, y, _, _ = peer(x)
-    predictions, halt_logits, _ = Ponder(step, 20, eps=None)(x)
+    predictions, halt_logits, _ = Ponder(step, 20)(x)
     log_stop = log_stopping_distribution(halt_logits)
     torch.testing.assert_close(log_stop.exp(), p, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(predictions[..., 0], y, atol=1e-5, rtol=1e-4)
@@ -72,27 +71,76 @@ def copy_gru(peer: nn.Module, step: GRUStep) -> None:
         step.mixed.bias.copy_(torch.cat(biases))
 
 
-def test_gru_step_equals_the_cell() -> None:
+@pytest.mark.parametrize("learned", [False, True])
+def test_gru_step_equals_the_cell(learned: bool) -> None:
     torch.manual_seed(0)
-    step, cell = GRUStep(5, 8, 1), nn.GRUCell(5, 8)
+    step, cell = GRUStep(5, 8, 1, learned_start=learned), nn.GRUCell(5, 8)
+    first = nn.init.normal_(step.start) if step.start is not None else torch.zeros(8)
     with torch.no_grad():
         step.read.weight.copy_(cell.weight_ih)
         step.read.bias.copy_(cell.bias_ih)
         step.mixed.weight[:24].copy_(cell.weight_hh)
         step.mixed.bias[:24].copy_(cell.bias_hh)
     x = torch.randn(3, 5)
-    _, _, (h, _, _) = Ponder(step, 3, eps=None)(x)
-    wanted = torch.zeros(3, 8)
+    _, _, (h, _, _) = Ponder(step, 3)(x)
+    wanted = first.expand(3, -1)
     for _ in range(3):
         wanted = cell(x, wanted)
     torch.testing.assert_close(h, wanted)
+
+
+def test_a_first_state_is_learned() -> None:
+    torch.manual_seed(0)
+    step, cell = RNNStep(5, 8, 1, learned_start=True), nn.RNNCell(5, 8)
+    with torch.no_grad():
+        step.prepare.weight.copy_(cell.weight_ih), step.prepare.bias.copy_(cell.bias_ih)
+        step.mixed.weight[:8].copy_(cell.weight_hh), step.mixed.bias[:8].copy_(cell.bias_hh)
+        step.start.normal_()
+    x = torch.randn(3, 5)
+    predictions, _, _ = Ponder(step, 1)(x)
+    h = cell(x, step.start.expand(3, -1))
+    heads = nn.functional.linear(h, step.mixed.weight[8:9], step.mixed.bias[8:9])
+    torch.testing.assert_close(predictions[0], heads)
+    predictions.sum().backward()
+    assert step.start.grad.abs().sum() > 0
+
+
+def test_a_given_map_is_followed_one_hop_a_step() -> None:
+    leads_to = torch.tensor([0, 0, 1, 2, 3])
+    step = HopStep(5, 4, leads_to=leads_to)
+    predictions, _, _ = Ponder(step, 4)(torch.eye(5, 9))
+    wanted = torch.arange(5)
+    for prediction in predictions:
+        wanted = leads_to[wanted]
+        assert torch.equal(prediction.argmax(1), wanted)
+        assert prediction.softmax(1).amax(1).min() > 0.99
+    assert not step.hop.weight.requires_grad and HopStep(5, 4).hop.weight.requires_grad
+    with pytest.raises(ValueError, match=r"leads_to must be \(6,\), got shape \(5,\)"):
+        HopStep(6, 4, leads_to=leads_to)
+
+
+def test_embeddings_say_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"images must be 8 x 8, got \(4, 16\)"):
+        PatchEmbedding(8, 4, 4)(torch.zeros(1, 1, 4, 16))
+    story = torch.ones(1, 3, 2, dtype=torch.int64), torch.ones(1, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="at most 2 sentences of 2 words, got 3 of 2"):
+        StoryEmbedding(4, 4, sentences=2, words=2)(story)
+
+
+def test_a_transition_of_two_layers() -> None:
+    layer = universal_layer(8, 2, 12, transitions=2)
+    widths = [m.weight.shape for m in layer.feed_forward if isinstance(m, nn.Linear)]
+    assert widths == [(12, 8), (12, 12), (8, 12)]
+    assert layer(torch.randn(2, 3, 8)).shape == (2, 3, 8)
+    with pytest.raises(ValueError, match="heads must divide the width 9"):
+        universal_layer(9, 2, 12)
 
 
 def test_a_digit_sees_one_more_neighbour_a_step() -> None:
     torch.manual_seed(0)
     step = DigitStep(2, 8)
     x = torch.randn(1, 2, 9, requires_grad=True)
-    predictions, _, _ = Ponder(step, 4, eps=None)(x)
+    predictions, _, _ = Ponder(step, 4)(x)
     for n in range(4):
         (gradient,) = torch.autograd.grad(predictions[n, 0, 4].sum(), x, retain_graph=True)
         seen = gradient.abs().sum((0, 1)).nonzero().squeeze(1)

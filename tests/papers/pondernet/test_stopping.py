@@ -158,6 +158,100 @@ def test_empirical_kl_is_that_of_the_mean() -> None:
     assert kl_to_prior(torch.ones(2))(log_stop).min() > 0.69
 
 
+def test_a_prior_may_forbid_steps_that_never_stop() -> None:
+    never = torch.tensor([[-1e4] * 2, [0.0] * 2, [0.0] * 2], requires_grad=True)
+    for prior in (torch.tensor([0.0, 1, 1]), torch.tensor([0, 1, 1])):
+        for regulariser in (kl_to_prior(prior), kl_empirical(prior)):
+            loss = ponder_loss(torch.zeros(3, 2), never, regulariser=regulariser, beta=1.0)
+            assert loss.item() == pytest.approx(0, abs=1e-6)
+            (gradient,) = torch.autograd.grad(loss, never)
+            assert gradient.isfinite().all()
+    assert (
+        kl_to_prior(torch.tensor([0.0, 1]))(torch.tensor([[0.5], [0.5]]).log()).item() == math.inf
+    )
+
+
+def test_infinite_logits_are_certain_hazards() -> None:
+    logits = torch.tensor([[math.inf], [0.0], [-math.inf]], requires_grad=True)
+    log_stop = log_stopping_distribution(logits)
+    assert log_stop.exp().squeeze(1).tolist() == [1.0, 0.0, 0.0]
+    for penalty in (kl_geometric(0.2), entropy_bonus, expected_steps):
+        value = penalty(log_stop).sum()
+        (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
+        assert value.isfinite() and gradient.isfinite().all()
+
+
+def test_a_prior_without_end_closes_the_loophole() -> None:
+    generator = torch.Generator().manual_seed(7)
+    logits = torch.randn(6, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    gradients = []
+    for horizon in (6, 20, math.inf):
+        value = kl_geometric(0.3, horizon=horizon)(log_stopping_distribution(logits)).sum()
+        gradients += torch.autograd.grad(value, logits)
+    torch.testing.assert_close(gradients[0], gradients[2])
+    torch.testing.assert_close(gradients[1], gradients[2])
+    endless = GeometricPrior(0.3, horizon=math.inf).log_prob(3)
+    torch.testing.assert_close(endless.exp(), 0.3 * 0.7 ** torch.arange(3, dtype=torch.float64))
+    at_once = log_stopping_distribution(torch.zeros(1, 2))
+    assert kl_geometric(0.2, horizon=math.inf)(at_once).min() > 1.5
+
+
+def test_an_unreachable_step_counts_for_nothing() -> None:
+    losses = torch.tensor([[math.inf], [2.0], [math.nan]], requires_grad=True)
+    logits = torch.tensor([[-1e4], [1e4], [0.0]], requires_grad=True)
+    loss = ponder_loss(losses, logits, regulariser=kl_geometric(0.2), beta=0.0)
+    assert loss.item() == 2.0
+    loss.backward()
+    assert losses.grad.tolist() == [[0.0], [1.0], [0.0]]
+    assert logits.grad.isfinite().all()
+
+
+REGULARISERS = {
+    "kl": kl_geometric(0.5),
+    "empirical": kl_empirical(GeometricPrior(0.5)),
+    "steps": expected_steps,
+    "entropy": entropy_bonus,
+}
+
+
+@pytest.mark.parametrize("regulariser", REGULARISERS.values(), ids=REGULARISERS)
+@pytest.mark.parametrize("fill", [1e4, math.inf, math.nan])
+def test_padding_is_left_out_of_loss_and_penalty(regulariser: Regulariser, fill: float) -> None:
+    generator = torch.Generator().manual_seed(8)
+    logits, losses = torch.randn(2, 4, 3, 2, generator=generator)
+    weight = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    whole = [logits.masked_fill(weight == 0, fill), losses.masked_fill(weight == 0, fill)]
+    part = [logits[:, weight > 0], losses[:, weight > 0]]
+    for tensor in whole + part:
+        tensor.requires_grad_()
+    padded = ponder_loss(whole[1], whole[0], regulariser=regulariser, beta=1.0, weight=weight)
+    alone = ponder_loss(part[1], part[0], regulariser=regulariser, beta=1.0)
+    torch.testing.assert_close(padded, alone)
+    padded.backward(), alone.backward()
+    for a, b in zip(whole, part, strict=True):
+        torch.testing.assert_close(a.grad[:, weight > 0], b.grad)
+        assert (a.grad[:, weight == 0] == 0).all()
+
+
+@pytest.mark.parametrize("regulariser", REGULARISERS.values(), ids=REGULARISERS)
+def test_nothing_to_average_is_no_loss(regulariser: Regulariser) -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    loss = ponder_loss(logits.square(), logits, regulariser=regulariser, weight=torch.zeros(3))
+    loss.backward()
+    assert loss.item() == 0 and (logits.grad == 0).all()
+    none = torch.zeros(4, 0, requires_grad=True)
+    empty = ponder_loss(none.square(), none, regulariser=regulariser)
+    empty.backward()
+    assert empty.item() == 0
+
+
+def test_weights_of_the_empirical_kl_are_those_of_a_repeated_example() -> None:
+    log_stop = log_stopping_distribution(torch.randn(5, 2))
+    penalty = kl_empirical(GeometricPrior(0.3))
+    thrice = penalty(log_stop[:, [0, 0, 0, 1]])
+    torch.testing.assert_close(penalty(log_stop, torch.tensor([1.5, 0.5])), thrice)  # type: ignore[call-arg]
+
+
 def test_entropy_and_mean_equal_torch_and_sums() -> None:
     log_stop = log_stopping_distribution(
         torch.randn(6, 5, generator=torch.Generator().manual_seed(3))
@@ -217,7 +311,9 @@ def test_gradients(truncation: str, steps: int, regulariser: Regulariser) -> Non
     def loss(a: Tensor, b: Tensor) -> Tensor:
         return ponder_loss(b, a, regulariser=regulariser, beta=0.3, truncation=truncation)
 
-    assert torch.autograd.gradcheck(loss, (logits.requires_grad_(), losses.requires_grad_()))
+    inputs = (logits.requires_grad_(), losses.requires_grad_())
+    assert torch.autograd.gradcheck(loss, inputs)
+    assert torch.autograd.gradgradcheck(loss, inputs)
 
 
 @pytest.mark.parametrize("truncation", TRUNCATIONS)
@@ -278,6 +374,21 @@ def test_eps_rule_for_each_example_equals_running_it_alone() -> None:
         (lambda: stopping_distribution(torch.zeros(0, 2)), "at least one step, got shape"),
         (lambda: GeometricPrior(0.0), "lambda_p must lie in"),
         (lambda: GeometricPrior(1.0), "lambda_p must lie in"),
+        (lambda: GeometricPrior(0.5, horizon=0), "horizon must be a whole number from 1"),
+        (lambda: GeometricPrior(0.5, horizon=2.5), "horizon must be a whole number from 1"),
+        (lambda: kl_to_prior(torch.tensor([1.0, -1.0, 1.0])), "weights of zero or more"),
+        (lambda: kl_empirical(torch.zeros(3)), "a sum above zero"),
+        (lambda: kl_to_prior(torch.ones(2, 2)), "one weight a step, got shape"),
+        (lambda: truncate_examples(torch.zeros(2, 2), 0.0), "eps must lie in"),
+        (
+            lambda: ponder_loss(
+                torch.zeros(2, 3, 3),
+                torch.zeros(2, 3, 3),
+                regulariser=None,
+                weight=torch.ones(3),
+            ),
+            "weight must have one entry an example",
+        ),
         (
             lambda: ponder_loss(torch.zeros(2, 3), torch.zeros(3, 3), regulariser=None),
             "losses must have one entry a step",

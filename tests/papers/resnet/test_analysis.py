@@ -1,9 +1,13 @@
 """Responses, gradients and deletion against the same thing done by hand."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from quire.nn.residual import Conv
 from quire.papers.resnet import (
     CifarResNet,
     ResNet,
@@ -35,9 +39,24 @@ def test_responses_look_at_3x3_layers_alone():
     assert all(name.endswith("body.1") for name in names)
 
 
-def test_responses_need_a_batch():
+@pytest.mark.parametrize("batches", [[], [torch.zeros(0, 3, 8, 8)]])
+def test_responses_need_an_image(batches):
     with pytest.raises(ValueError, match="needs a batch"):
-        layer_responses(CifarResNet(8, width=0.25), [])
+        layer_responses(CifarResNet(8, width=0.25), batches)
+
+
+def test_responses_take_batches_and_no_single_tensor():
+    with pytest.raises(TypeError, match="batches must be an iterable of batches"):
+        layer_responses(CifarResNet(8, width=0.25), torch.zeros(2, 3, 8, 8))
+
+
+def test_empty_batches_and_modes_change_nothing():
+    net = CifarResNet(8, width=0.25).train()
+    net.stem.eval()
+    batch = torch.randn(4, 3, 8, 8)
+    assert layer_responses(net, [batch[:0], batch]) == layer_responses(net, [batch])
+    assert net.training
+    assert not net.stem.training
 
 
 def test_gradient_norms_are_those_of_backward():
@@ -49,6 +68,40 @@ def test_gradient_norms_are_those_of_backward():
     for name, norm in norms.items():
         weight = net.get_submodule(name).weight
         assert norm == pytest.approx(weight.grad.norm().item(), rel=1e-5)
+
+
+def test_gradient_norms_leave_statistics_alone_and_measure_frozen_layers():
+    net = CifarResNet(8, width=0.25)
+    before = copy.deepcopy(net.state_dict())
+    images, labels = torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 3])
+    norms = gradient_norms(net, images, labels)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        assert gradient_norms(net.requires_grad_(False), images, labels) == norms
+
+
+@pytest.mark.parametrize(
+    ("net", "count"), [(CifarResNet(8, width=0.25), 0), (nn.Sequential(nn.Flatten()), 2)]
+)
+def test_gradient_norms_need_an_image_and_a_convolution(net, count):
+    with pytest.raises(ValueError, match="convolutions and at least one image"):
+        gradient_norms(net, torch.zeros(count, 3, 8, 8), torch.zeros(count, dtype=torch.long))
+
+
+def test_a_net_without_a_block_has_gradients_and_keeps_its_features():
+    net = CifarResNet(14, width=0.25)
+    with deleted(net, "stages.0.0", "stages.1.0"):
+        levels = net.features(torch.randn(2, 3, 8, 8))
+        net.head(levels[-1]).sum().backward()
+    assert net.stem.conv.weight.grad.isfinite().all()
+    # Not even where the stem gives negative values, on which the activation acts.
+    stem = Conv(3, 4, activation=None)
+    net = ResNet(18, 5, width=0.0625, stem=stem).eval()
+    x = stem.eval()(torch.randn(2, 3, 8, 8)).detach()
+    kept = x.clone()
+    with deleted(net, "stages.0.0"):
+        net.stages[0](x)
+    assert torch.equal(x, kept)
 
 
 def test_gradient_at_init_explodes_in_plain_nets_alone():

@@ -1,12 +1,20 @@
 """Region pooling against loops over bins and positions; the C4 head; boxes; precision."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from quire.papers.resnet import C4Detector, FrozenBatchNorm, ResNet, roi_align, roi_pool
+from quire.papers.resnet import (
+    C4Detector,
+    FrozenBatchNorm,
+    ResNet,
+    freeze_batch_norm,
+    roi_align,
+    roi_pool,
+)
 from quire.papers.resnet.detection import (
     average_precision,
     decode,
@@ -26,7 +34,8 @@ def test_roi_pool_is_the_maximum_of_each_bin():
     size, scale = 3, 1 / 8
     result = roi_pool(features, BOXES, OWNER, size, scale)
     for n, (box, owner) in enumerate(zip(BOXES.tolist(), OWNER.tolist(), strict=True)):
-        left, top, right, bottom = (round(value * scale) for value in box)
+        # A half is rounded upwards, as the original code does: no banker's rounding.
+        left, top, right, bottom = (math.floor(value * scale + 0.5) for value in box)
         left, right, top, bottom = min(left, 7), min(right, 7), min(top, 5), min(bottom, 5)
         height, width = max(bottom, top) - top + 1, max(right, left) - left + 1
         for i in range(size):
@@ -84,8 +93,39 @@ def test_pooling_has_gradients_and_takes_no_regions(pooling):
     pooling(features, BOXES, OWNER, 2, 1 / 8).sum().backward()
     assert features.grad.abs().sum() > 0
     assert pooling(features, BOXES[:0], OWNER[:0], 2, 1 / 8).shape == (0, 3, 2, 2)
-    with pytest.raises(ValueError, match=r"regions need features \(B, C, H, W\)"):
-        pooling(features, BOXES[:, :3], OWNER, 2, 1 / 8)
+    without = pooling(features, BOXES[:0], OWNER[:0], 2, 1 / 8)
+    features.grad = None
+    without.sum().backward()
+    assert features.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("pooling", [roi_pool, roi_align])
+@pytest.mark.parametrize(
+    ("boxes", "image", "message"),
+    [
+        (BOXES[:, :3], OWNER, r"regions need features \(B, C, H, W\)"),
+        (BOXES, OWNER - 1, r"image must be in 0\.\.1, the images of the batch; got -1\.\.0"),
+        (BOXES, OWNER + 1, r"image must be in 0\.\.1, the images of the batch; got 1\.\.2"),
+        (BOXES, OWNER.float(), "image must hold whole numbers"),
+        (BOXES, OWNER.bool(), "image must hold whole numbers"),
+        (BOXES * math.inf, OWNER, "boxes must be finite"),
+        (BOXES.flip(1), OWNER, "with x1 <= x2 and y1 <= y2"),
+    ],
+)
+def test_bad_regions_are_one_clear_line(pooling, boxes, image, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        pooling(torch.randn(2, 3, 6, 8), boxes, image, 2, 1 / 8)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pooling", [roi_pool, roi_align])
+def test_pooling_reads_boxes_of_half_precision_in_full(pooling):
+    features = torch.randn(2, 3, 6, 8)
+    boxes = BOXES.half()
+    expected = pooling(features, boxes.float(), OWNER, 2, 1 / 8)
+    assert torch.equal(pooling(features, boxes, OWNER, 2, 1 / 8), expected)
+    whole = pooling(features, BOXES.long(), OWNER, 2, 1 / 8)
+    assert torch.equal(whole, pooling(features, BOXES.long().float(), OWNER, 2, 1 / 8))
 
 
 def test_frozen_norm_is_the_evaluated_norm_and_never_changes():
@@ -97,6 +137,67 @@ def test_frozen_norm_is_the_evaluated_norm_and_never_changes():
     torch.testing.assert_close(frozen(x), norm.eval()(x))
     assert not list(frozen.parameters())
     torch.testing.assert_close(frozen(x), norm(x))
+
+
+def test_frozen_norm_in_half_precision_is_torchs_own():
+    norm = nn.BatchNorm2d(4)
+    norm(7 + 3 * torch.randn(20, 4, 3, 3))
+    x = torch.randn(5, 4, 3, 3).bfloat16()
+    torch.testing.assert_close(FrozenBatchNorm(norm)(x), norm.eval()(x))
+    half = copy.deepcopy(norm).half()
+    y = x.half()
+    torch.testing.assert_close(FrozenBatchNorm(half)(y), half(y))
+
+
+def test_a_norm_without_scale_freezes_and_one_without_statistics_is_refused():
+    norm = nn.BatchNorm2d(4, affine=False)
+    norm(7 + 3 * torch.randn(20, 4, 3, 3))
+    x = torch.randn(5, 4, 3, 3)
+    torch.testing.assert_close(freeze_batch_norm(norm)(x), norm.eval()(x))
+    kinds = [nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False)]
+    both = nn.Sequential(*kinds)
+    with pytest.raises(ValueError, match="batch normalisation with running statistics"):
+        freeze_batch_norm(both)
+    assert list(both) == kinds
+    with pytest.raises(ValueError, match="batch normalisation with running statistics; got int"):
+        FrozenBatchNorm(3)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 3, 3), (2, 5, 3, 3), (4, 3)])
+def test_frozen_norm_takes_its_own_channels_alone(shape):
+    with pytest.raises(ValueError, match=r"x must be \(B, 4, H, W\)"):
+        FrozenBatchNorm(nn.BatchNorm2d(4))(torch.zeros(shape))
+
+
+def test_head_of_version_2_keeps_its_last_normalisation():
+    net = ResNet(18, 5, width=0.125, version="2")
+    net(3 + torch.randn(4, 3, 64, 64))
+    net.eval()
+    images = torch.randn(2, 3, 64, 64)
+    features = net.stages[2](net.stages[1](net.stages[0](net.stem(images)))).detach()
+    last = net.stages[3](roi_pool(features, BOXES, OWNER, 4, 1 / 16))
+    expected = net.head.norm(last).relu().mean((2, 3)).detach()
+    detector = C4Detector(net, classes=3, size=4)
+    scores, _ = detector(images, BOXES, OWNER)
+    torch.testing.assert_close(scores, detector.score(expected), atol=1e-5, rtol=1e-4)
+
+
+def test_a_detector_does_not_recompute():
+    with pytest.raises(ValueError, match="made without recompute"):
+        C4Detector(ResNet(18, width=0.125, recompute=True), classes=3)
+
+
+def test_loss_of_no_region_is_zero_and_half_precision_is_summed_in_full():
+    scores = torch.zeros(0, 3, requires_grad=True)
+    none = torch.zeros(0, dtype=torch.long)
+    loss = detection_loss(scores, torch.zeros(0, 3, 4), none, torch.zeros(0, 4))
+    loss.backward()
+    assert loss == 0
+    scores, corrections = torch.randn(300, 3).half(), torch.randn(300, 3, 4).half()
+    labels, targets = torch.arange(300) % 3, torch.zeros(300, 4)
+    loss = detection_loss(scores, corrections, labels, targets)
+    wide = detection_loss(scores.double(), corrections.double(), labels, targets.double())
+    torch.testing.assert_close(loss.double(), wide, atol=1e-5, rtol=1e-5)
 
 
 def test_c4_head_is_conv5_on_pooled_conv4():
@@ -136,7 +237,9 @@ def test_loss_counts_boxes_of_objects_alone():
 
 
 def test_decode_undoes_encode():
-    boxes, targets = BOXES + torch.rand(4, 4), BOXES.flip(0) + torch.tensor([0.0, 0, 5, 5])
+    # Some pixels more, so that no box is a hundredth of its target: decoding has a limit.
+    wider = BOXES + torch.tensor([0.0, 0, 5, 5])
+    boxes, targets = wider + torch.rand(4, 4), wider.flip(0)
     torch.testing.assert_close(decode(boxes, encode(boxes, targets)), targets)
 
 
@@ -144,6 +247,24 @@ def test_overlap_by_hand():
     a = torch.tensor([[0.0, 0, 2, 2], [5.0, 5, 6, 6]])
     b = torch.tensor([[1.0, 1, 3, 3], [0.0, 0, 2, 2]])
     torch.testing.assert_close(overlap(a, b), torch.tensor([[1 / 7, 1.0], [0.0, 0.0]]))
+
+
+def test_overlap_of_large_boxes_in_half_precision():
+    box = torch.tensor([[0.0, 0, 500, 500]]).half()
+    assert overlap(box, box).item() == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda f: roi_pool(f, BOXES, OWNER, 0, 1 / 8),
+        lambda f: roi_align(f, BOXES, OWNER, 0, 1 / 8),
+        lambda f: C4Detector(ResNet(18, width=0.125), classes=3, size=0),
+    ],
+)
+def test_a_pooled_region_has_a_size(act):
+    with pytest.raises(ValueError, match="size must be at least 1; got 0"):
+        act(torch.randn(2, 3, 6, 8))
 
 
 def test_suppress_keeps_the_best_of_what_overlaps():

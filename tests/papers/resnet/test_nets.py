@@ -9,7 +9,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from quire.nn.residual import Bottleneck, Conv, Shortcut
-from quire.papers.resnet import CifarResNet, ResNet, classify, count_macs, count_parameters
+from quire.papers.resnet import (
+    CifarResNet,
+    ResNet,
+    classify,
+    count_macs,
+    count_parameters,
+    initialise,
+)
 from quire.papers.resnet.resnet import channels_of, classifier
 
 CIFAR = {  # depth: parameters with option A, with option B, million multiply-adds (A)
@@ -102,6 +109,58 @@ def test_stem_and_shortcut_are_values():
     assert net(torch.randn(2, 1, 32, 32)).shape == (2, 5)
 
 
+def test_modules_that_are_given_keep_their_values():
+    stem = Conv(3, 8)
+    nn.init.constant_(stem.conv.weight, 0.5)
+    nn.init.constant_(stem.norm.weight, 3.0)
+
+    def shortcut(in_channels, out_channels, stride):
+        layer = nn.Conv2d(in_channels, out_channels, 1, stride=stride)
+        for parameter in layer.parameters():
+            nn.init.constant_(parameter, 0.25)
+        return layer
+
+    net = ResNet(18, 5, width=0.125, stem=stem, shortcut=shortcut, zero_gamma=True)
+    assert (net.stem.conv.weight == 0.5).all()
+    assert (net.stem.norm.weight == 3).all()
+    small = CifarResNet(8, width=0.25, shortcut=shortcut)
+    for block in [*net.blocks().values(), *small.blocks().values()]:
+        assert all((parameter == 0.25).all() for parameter in block.shortcut.parameters())
+    assert net.stages[0][0].body[0].conv.weight.std() > 0
+
+
+def test_initialise_keeps_what_it_is_told_to():
+    net = CifarResNet(8, width=0.25)
+    before = copy.deepcopy(net.state_dict())
+    initialise(net, keep=[net.stem])
+    assert torch.equal(net.stem.conv.weight, before["stem.conv.weight"])
+    name = "stages.0.0.body.0.conv.weight"
+    assert not torch.equal(net.state_dict()[name], before[name])
+
+
+def test_counts_leave_out_what_is_frozen():
+    net = CifarResNet(8, width=0.25)
+    whole = count_parameters(net)
+    net.stem.requires_grad_(False)
+    assert count_parameters(net) == whole - sum(p.numel() for p in net.stem.parameters())
+
+
+def test_counting_keeps_every_modules_mode():
+    net = CifarResNet(8, width=0.25).train()
+    net.stages.eval()
+    count_macs(net, (3, 8, 8))
+    assert net.training
+    assert not net.stages[0].training
+
+
+def test_classify_needs_the_nets_own_head():
+    net = CifarResNet(8, width=0.25)
+    features = net.features(torch.randn(1, 3, 8, 8))[-1]
+    net.head = nn.Identity()
+    with pytest.raises(TypeError, match="head must be pooling and a linear layer"):
+        classify(features, net)
+
+
 @pytest.mark.parametrize("version", ["1", "2"])
 def test_zero_gamma_makes_every_block_the_identity(version):
     net = CifarResNet(20, width=0.25, zero_gamma=True, version=version)
@@ -191,12 +250,20 @@ def test_1202_layers_train_with_recomputation():
         (lambda: ResNet(18, init="he"), "init must be one of 'fan_in', 'fan_out'; got 'he'"),
         (lambda: CifarResNet(8, version="1.6"), "version must be one of"),
         (lambda: CifarResNet(8, False, zero_gamma=True), "zero_gamma needs shortcuts"),
+        (lambda: ResNet(18, 0, width=0.125), "num_classes must be at least 1; got 0"),
+        (lambda: CifarResNet(8, num_classes=-1), "num_classes must be at least 1; got -1"),
+        (lambda: CifarResNet(8, in_channels=0), "in_channels must be at least 1; got 0"),
     ],
 )
 def test_bad_input_is_one_clear_line(make, message):
     with pytest.raises(ValueError, match=message) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_stem_is_a_name_or_a_module():
+    with pytest.raises(TypeError, match="stem must be 'imagenet', 'cifar' or a module; got None"):
+        ResNet(18, width=0.125, stem=None)
 
 
 def test_version_2_head_normalises_first():

@@ -59,9 +59,23 @@ def test_restored_rule_continues_the_same(make):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: WarmUp(window=0), lambda: DivideOnPlateau(patience=-1),
-             lambda: DivideOnPlateau(by=1.0)]
-)  # fmt: skip
-def test_bad_input_is_refused(make):
-    with pytest.raises(ValueError, match="must be"):
-        make()
+    ("act", "message"),
+    [
+        (lambda: WarmUp(window=0), "window must be at least 1"),
+        (lambda: WarmUp(factor=2.0), r"factor must be a fraction in 0\.\.1"),
+        (lambda: WarmUp(below=80), r"below must be a fraction in 0\.\.1, not per cent; got 80"),
+        (
+            lambda: WarmUp().update(90.0),
+            r"error must be a fraction in 0\.\.1, not per cent; got 90",
+        ),
+        (lambda: WarmUp().update(float("nan")), "got nan"),
+        (lambda: DivideOnPlateau(patience=-1), "patience must be"),
+        (lambda: DivideOnPlateau(by=1.0), "0 < by < 1"),
+        (lambda: DivideOnPlateau(margin=-0.1), "margin >= 0"),
+        (lambda: DivideOnPlateau(margin=float("nan")), "margin >= 0"),
+        (lambda: DivideOnPlateau().update(float("nan")), "error must be a finite number; got nan"),
+    ],
+)
+def test_bad_input_is_refused(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()

@@ -1,5 +1,7 @@
 """Testers, statistics and folding against brute force."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from quire.papers.resnet import (
     CifarResNet,
     ResNet,
     fold,
+    freeze_batch_norm,
     fully_convolutional_test,
     recalibrate,
     ten_crop_test,
@@ -116,10 +119,92 @@ def test_folded_net_is_the_same_function(make):
     assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules())
 
 
+@pytest.mark.parametrize(
+    "test",
+    [
+        lambda net, images: ten_crop_test(net, images, size=8),
+        lambda net, images: fully_convolutional_test(net, images, scales=(8, 12)),
+    ],
+)
+def test_testers_evaluate_and_leave_the_net_as_it_was(test):
+    net = trained(CifarResNet(8, width=0.25))
+    images = torch.randn(3, 3, 12, 14)
+    expected = test(net, images)
+    net.train().stem.eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    torch.testing.assert_close(test(net, images), expected)
+    # Nor does a row depend on the others, of which there may be none.
+    torch.testing.assert_close(test(net, images[:1]), expected[:1])
+    assert test(net, images[:0]).shape == (0, 10)
+    assert net.training
+    assert not net.stem.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_fully_convolutional_takes_bfloat16():
+    net = trained(CifarResNet(8, width=0.25)).bfloat16()
+    result = fully_convolutional_test(net, torch.randn(2, 3, 16, 20).bfloat16(), scales=(12,))
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float().sum(1), torch.ones(2), atol=0.02, rtol=0)
+
+
+def test_recalibration_passes_over_empty_batches():
+    net = CifarResNet(8, width=0.25)
+    batch = torch.randn(6, 3, 8, 8)
+    one = {k: v.clone() for k, v in recalibrate(net, [batch]).state_dict().items()}
+    two = recalibrate(net, [batch[:0], batch, batch[:0]]).state_dict()
+    assert all(torch.equal(value, one[name]) for name, value in two.items())
+
+
+def test_recalibration_that_fails_changes_nothing():
+    net = CifarResNet(8, width=0.25).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(RuntimeError):
+        recalibrate(net, [torch.randn(4, 3, 8, 8), torch.randn(4, 2, 8, 8)])
+    assert net.training
+    assert all(m.track_running_stats for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("norm", "stays"),
+    [
+        (partial(nn.BatchNorm2d, affine=False), False),
+        (partial(nn.BatchNorm2d, track_running_stats=False), True),
+        (partial(nn.GroupNorm, 2), True),
+    ],
+)
+def test_fold_of_other_normalisations(norm, stays):
+    net = nn.Sequential(Conv(3, 4, norm=norm), Conv(4, 4, norm=norm))
+    net(torch.randn(5, 3, 6, 6))
+    net.eval()
+    x = torch.randn(5, 3, 6, 6)
+    folded = fold(net)
+    torch.testing.assert_close(folded(x), net(x), atol=1e-5, rtol=1e-4)
+    assert isinstance(folded[0].norm, nn.Identity) is not stays
+
+
+def test_fold_of_frozen_norms_and_of_layers_that_share_weights():
+    net = nn.Sequential(Conv(3, 3), Conv(3, 3))
+    net[1].conv.weight = net[0].conv.weight
+    trained(net)
+    x = torch.randn(2, 3, 6, 6)
+    expected = net(x)
+    torch.testing.assert_close(fold(net)(x), expected, atol=1e-5, rtol=1e-4)
+    frozen = fold(freeze_batch_norm(net))
+    torch.testing.assert_close(frozen(x), expected, atol=1e-5, rtol=1e-4)
+    assert isinstance(frozen[0].norm, nn.Identity)
+
+
 def test_fold_keeps_a_bias():
     layer = trained(nn.Sequential(Conv(3, 4, bias=True)))
     x = torch.randn(2, 3, 5, 5)
     torch.testing.assert_close(fold(layer)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+def test_recalibration_takes_batches_and_no_single_tensor():
+    with pytest.raises(TypeError, match="batches must be an iterable of batches"):
+        recalibrate(CifarResNet(8, width=0.25), torch.zeros(2, 3, 8, 8))
 
 
 def test_resizing_agrees_with_interpolation():
@@ -134,6 +219,23 @@ def test_resizing_agrees_with_interpolation():
     [
         (lambda: ten_crops(torch.zeros(1, 3, 4, 8), 5), r"size must be in 1\.\.4"),
         (lambda: recalibrate(CifarResNet(8, width=0.25), []), "at least one batch; got none"),
+        (
+            lambda: recalibrate(CifarResNet(8, width=0.25), [torch.zeros(0, 3, 8, 8)]),
+            "at least one batch; got none",
+        ),
+        (lambda: ten_crops(torch.zeros(3, 8, 8), 5), r"images must have the shape \(B, C, H, W\)"),
+        (
+            lambda: ten_crop_test(CifarResNet(8), torch.zeros(1, 3, 8, 8).byte(), size=8),
+            r"floating-point numbers \(B, C, H, W\).* of uint8",
+        ),
+        (
+            lambda: fully_convolutional_test(CifarResNet(8), torch.zeros(1, 3, 8, 8).byte()),
+            r"floating-point numbers \(B, C, H, W\).* of uint8",
+        ),
+        (
+            lambda: fully_convolutional_test(CifarResNet(8), torch.zeros(1, 3, 8, 8), scales=(0,)),
+            "size must be at least 1; got 0",
+        ),
         (
             lambda: fully_convolutional_test(CifarResNet(8), torch.zeros(1, 3, 8, 8), scales=()),
             "scales must name at least one size",

@@ -2,8 +2,17 @@
 
 import pytest
 import torch
+from torch import nn
 
-from quire.papers.resnet import CifarResNet, ResNet, export_weights, load_weights
+from quire.nn.residual import Conv
+from quire.papers.resnet import (
+    CifarResNet,
+    ResNet,
+    export_weights,
+    fold,
+    freeze_batch_norm,
+    load_weights,
+)
 from quire.papers.resnet.weights import naming_of
 
 
@@ -39,7 +48,8 @@ CASES = [
 @pytest.mark.parametrize(("depth", "layer_type", "depths", "version"), CASES)
 def test_outputs_and_gradients_equal_transformers(depth, layer_type, depths, version):
     theirs = peer(layer_type, depths, first_stride=version == "1")
-    ours = load_weights(ResNet(depth, 7, width=0.125, version=version), theirs.state_dict()).eval()
+    net = ResNet(depth, 7, width=0.125, version=version)
+    ours = load_weights(net, theirs.state_dict(), version=version).eval()
     x = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(x), theirs(x).logits, atol=1e-5, rtol=1e-4)
     features = theirs.resnet(x, output_hidden_states=True).hidden_states[1:]
@@ -66,7 +76,7 @@ def test_body_without_classifier_loads_and_leaves_fc_alone():
 @pytest.mark.parametrize("naming", ["transformers", "torchvision"])
 @pytest.mark.parametrize("depth", [18, 50])
 def test_round_trip_keeps_every_tensor(depth, naming):
-    one, two = ResNet(depth, 5, width=0.125), ResNet(depth, 5, width=0.125)
+    one, two = (ResNet(depth, 5, width=0.125, version="1.5") for _ in range(2))
     one(torch.randn(2, 3, 32, 32))
     exported = export_weights(one, naming)
     assert len(exported) == len(one.state_dict())
@@ -77,7 +87,7 @@ def test_round_trip_keeps_every_tensor(depth, naming):
 
 
 def test_torchvision_names_are_the_known_ones():
-    names = export_weights(ResNet(50, width=0.125))
+    names = export_weights(ResNet(50, width=0.125, version="1.5"))
     for name in (
         "conv1.weight",
         "bn1.running_mean",
@@ -89,6 +99,74 @@ def test_torchvision_names_are_the_known_ones():
     ):
         assert name in names
     assert len(names) == 320
+
+
+@pytest.mark.parametrize("naming", ["transformers", "torchvision"])
+def test_weights_of_another_version_are_refused_unless_it_is_said(naming):
+    old, new = ResNet(50, 5, width=0.125), ResNet(50, 5, width=0.125, version="1.5")
+    state = export_weights(new, naming)
+    before = {name: value.clone() for name, value in old.state_dict().items()}
+    for act in (lambda: load_weights(old, state), lambda: export_weights(old, naming)):
+        with pytest.raises(ValueError, match=r'make the net with ResNet\(50, version="1\.5"\)'):
+            act()
+    with pytest.raises(ValueError, match=r"weights of version '1' need .* of version '1\.5'"):
+        load_weights(new, state, version="1")
+    with pytest.raises(ValueError, match=r"weights of version '1\.5' need .* of version '1'"):
+        load_weights(old, state, version="1.5")
+    with pytest.raises(ValueError, match=r"version must be one of '1', '1\.5'; got '2'"):
+        load_weights(old, state, version="2")
+    assert all(torch.equal(value, before[name]) for name, value in old.state_dict().items())
+    assert torch.equal(load_weights(old, state, version="1").head.fc.bias, new.head.fc.bias)
+    assert export_weights(old, naming, version="1").keys() == state.keys()
+
+
+def test_basic_blocks_are_the_same_net_in_both_versions():
+    state = export_weights(ResNet(18, 5, width=0.125))
+    for version in ("1", "1.5"):
+        load_weights(ResNet(18, 5, width=0.125, version=version), state, version="1.5")
+
+
+@pytest.mark.parametrize("naming", ["transformers", "torchvision"])
+def test_weights_for_other_classes_load_without_the_head(naming):
+    state = export_weights(ResNet(18, 9, width=0.125), naming)
+    net = ResNet(18, 5, width=0.125)
+    fc = net.head.fc.weight.clone()
+    with pytest.raises(ValueError, match=r"shape \(5, 64\); got \(9, 64\); head=False keeps"):
+        load_weights(net, state)
+    load_weights(net, state, head=False)
+    assert torch.equal(net.head.fc.weight, fc)
+    first = (
+        "conv1.weight" if naming == "torchvision" else "resnet.embedder.embedder.convolution.weight"
+    )
+    assert torch.equal(net.stem[0].conv.weight, state[first])
+    net.head.fc = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 5))
+    with pytest.raises(
+        ValueError, match=r"no 'head\.fc\.weight' for tensor .*: head=False leaves it"
+    ):
+        load_weights(net, state)
+    load_weights(net, state, head=False)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ResNet(18, width=0.125, shortcut="A"),
+        lambda: ResNet(18, width=0.125, shortcut="C"),
+        lambda: ResNet(18, width=0.125, shortcut="none"),
+        lambda: ResNet(18, width=0.125, shortcut=lambda i, o, s: nn.Conv2d(i, o, 1, stride=s)),
+        lambda: ResNet(18, width=0.125, stem=nn.Sequential(Conv(3, 8), nn.MaxPool2d(2))),
+        lambda: ResNet(18, width=0.125, stem=nn.Sequential(nn.Conv2d(3, 8, 3))),
+        lambda: CifarResNet(50, width=0.125),
+        lambda: fold(ResNet(18, width=0.125)),
+        lambda: freeze_batch_norm(ResNet(18, width=0.125)),
+    ],
+)
+def test_nets_that_the_other_library_cannot_hold_neither_go_out_nor_in(make):
+    net = make()
+    with pytest.raises(ValueError, match="foreign weights"):
+        export_weights(net)
+    with pytest.raises(ValueError, match="foreign weights"):
+        load_weights(net, export_weights(ResNet(18, width=0.125)))
 
 
 def broken(change):
@@ -107,6 +185,8 @@ def broken(change):
         ),
         (broken(lambda s: s.update(extra=torch.zeros(1))), "'extra' has no place"),
         (lambda: load_weights(ResNet(18, width=0.125), {"a": torch.zeros(1)}), "must have transf"),
+        (broken(lambda s: s.update({"fc.bias": torch.zeros(5, device="meta")})), "has no storage"),
+        (broken(lambda s: s.update({"fc.bias": torch.zeros(5).long()})), "must hold torch.float32"),
         (lambda: load_weights(ResNet(18, width=0.125), {}), "got nothing"),
         (lambda: export_weights(ResNet(18, width=0.125, version="2")), "only a ResNet of version"),
         (lambda: export_weights(ResNet(18, width=0.125, stem="cifar")), "only a ResNet of version"),
@@ -117,6 +197,32 @@ def test_bad_weights_are_one_clear_line(act, message):
     with pytest.raises(ValueError, match=message) as caught:
         act()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            broken(lambda s: s.update({"fc.bias": [0.0] * 5})),
+            "'fc.bias' must be a tensor; got list",
+        ),
+        (
+            lambda: load_weights(ResNet(18, width=0.125), [1]),
+            "state must be a state dict.*got list",
+        ),
+        (lambda: export_weights(nn.Linear(1, 1)), "net must be a ResNet; got Linear"),
+    ],
+)
+def test_what_is_no_weight_is_one_clear_line(act, message):
+    with pytest.raises(TypeError, match=message):
+        act()
+
+
+def test_a_net_without_storage_takes_no_weights():
+    with torch.device("meta"):
+        net = ResNet(18, 5, width=0.125)
+    with pytest.raises(ValueError, match="has no storage"):
+        load_weights(net, export_weights(ResNet(18, 5, width=0.125)))
 
 
 def test_a_failed_load_changes_nothing():

@@ -8,6 +8,7 @@ ARC Prize: two). A duplicate uses up an attempt and brings nothing.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Protocol
 
 from quire.papers.arc.tasks import Grid, Task, same_grid
@@ -106,9 +107,7 @@ def evaluate(
     """
     if attempts < 1:
         raise ValueError(f"attempts must be at least 1, got {attempts}")
-    stray = next((id for id in predictions if id not in tasks), None)
-    if stray is not None:
-        raise ValueError(f"a prediction for task {stray}, which is not among the tasks")
+    check_ids(predictions, tasks)
     solved, misled, answered, right = [], [], [], 0
     for id, task in tasks.items():
         counted = list(predictions.get(id, ()))[:attempts]
@@ -130,6 +129,16 @@ def evaluate(
         answered=tuple(answered),
         strata=strata(tasks.values(), set(solved)),
     )
+
+
+def check_ids(predictions: Mapping[str, Sequence[Answer]], tasks: Mapping[str, Task]) -> None:
+    """Raise ValueError for a prediction for a task that is not among `tasks`."""
+    stray = next((id for id in predictions if id not in tasks), None)
+    if stray is not None:
+        stem = str(stray).split(".")[0]  # a file's name in place of its task's
+        near = [stem] if stem in tasks else get_close_matches(str(stray), tasks, 1)
+        hint = f"; is {near[0]} meant?" if near else ""
+        raise ValueError(f"a prediction for task {stray}, which is not among the tasks{hint}")
 
 
 def strata(tasks: Iterable[Task], solved: set[str]) -> dict[str, dict[str, tuple[int, int]]]:

@@ -23,7 +23,10 @@ Example:
     ...     return 1
 """
 
+import pickle
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,6 +60,26 @@ def inlined(function: F) -> F:
     """The decorator of a helper that becomes a piece of its caller's code: no call is left."""
     compiled_part: F = njit(forceinline=True, **UNWRAPPED)(function)
     return compiled_part
+
+
+def keep_compiled(function: Callable[..., Any], signature: Any, options: Any) -> Any:
+    """`function` compiled for a signature, and kept on disk for other processes.
+
+    Where numba has no place to keep it (neither NUMBA_CACHE_DIR, nor the folder of its file, nor
+    the user's cache can be written) or cannot read what is there, it is compiled for this process
+    alone, with a warning if it is a file's.
+    """
+    try:
+        return njit(signature, cache=True, **options)(function)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        if Path(function.__code__.co_filename).is_file():  # else it was typed in at a prompt
+            line = next(iter(str(error).splitlines()), type(error).__name__)
+            warnings.warn(
+                "compiled code cannot be kept, so that every process compiles anew, for a minute: "
+                f"set NUMBA_CACHE_DIR to a folder that can be written ({line})",
+                stacklevel=2,
+            )
+        return njit(signature, **options)(function)
 
 
 @part

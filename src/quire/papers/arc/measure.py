@@ -12,8 +12,13 @@ one with the highest skill on the curriculum; IS, the system, here a library of 
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 
 class Bits(float):
@@ -35,6 +40,10 @@ class Share(float):
     __repr__ = __str__
 
 
+class Undefined(ArithmeticError):  # noqa: N818 (a state, as in "value undefined")
+    """A program has no value for an input, as one of its functions raised."""
+
+
 @dataclass(frozen=True)
 class Function:
     """A word of the language.
@@ -43,7 +52,8 @@ class Function:
         name: How programs write it.
         takes: The types of its arguments.
         gives: The type of its value.
-        call: What it does.
+        call: What it does, without changing its arguments. Where it raises, the program has no
+            value for that input, and counts as wrong there.
     """
 
     name: str
@@ -81,6 +91,8 @@ class Language:
     and `x` where it is the input's (section II.2 asks for a fixed universal language; any such code
     is prefix-free, so the sum of 2^-bits over all programs is at most 1).
 
+    Raises ValueError where two functions have one name, or one has that of the input.
+
     Example:
         >>> from quire.papers.arc import Function, Language
         >>> language = Language("text", (Function("twice", ("text",), "text", lambda s: s + s),))
@@ -92,32 +104,78 @@ class Language:
     kind: str
     functions: tuple[Function, ...]
 
+    def __post_init__(self) -> None:
+        names = [INPUT.head, *(function.name for function in self.functions)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"words need names of their own ('x' is the input): {twice!r} occurs "
+                             "twice")  # fmt: skip
+
     def function(self, name: str) -> Function:
         """The function called so. Raises ValueError where there is none."""
         for function in self.functions:
             if function.name == name:
                 return function
-        raise ValueError(f"the language has no function {name!r}")
+        near = get_close_matches(name, [function.name for function in self.functions], 1)
+        hint = f"; is {near[0]!r} meant?" if near else ""
+        raise ValueError(f"the language has no function {name!r}{hint}")
 
     def type_of(self, program: Expression) -> str:
         """The type that an expression gives."""
         return self.kind if program == INPUT else self.function(program.head).gives
 
     def run(self, program: Expression, x: Any) -> Any:
-        """The program's output for an input."""
+        """The program's output for an input.
+
+        Raises `Undefined` where one of its functions raises, ValueError for an unknown function or
+        one with other arguments than it takes.
+        """
+        self._check(program)
+        return self._run(program, x)
+
+    def solves(self, program: Expression, x: Any, y: Any) -> bool:
+        """Whether the program's output for `x` is `y`; no value is a wrong one."""
+        try:
+            return _equal(self._run(program, x), y)
+        except Undefined:
+            return False
+
+    def _run(self, program: Expression, x: Any) -> Any:
         if program == INPUT:
             return x
-        values = [self.run(argument, x) for argument in program.arguments]
-        return self.function(program.head).call(*values)
+        values = [self._run(argument, x) for argument in program.arguments]
+        try:
+            return self.function(program.head).call(*values)
+        except Exception as error:
+            name = type(error).__name__
+            raise Undefined(f"{program.head} has no value here: {name}: {error}") from error
+
+    def _check(self, program: Expression) -> None:
+        if program == INPUT:
+            return
+        function = self.function(program.head)
+        given = tuple(self.type_of(argument) for argument in program.arguments)
+        if given != function.takes:
+            raise ValueError(f"{program.head} takes ({', '.join(function.takes)}), "
+                             f"not ({', '.join(given)})")  # fmt: skip
+        for argument in program.arguments:
+            self._check(argument)
 
     def choices(self, kind: str) -> int:
         """How many words may stand where a value of this type is needed."""
         return (kind == self.kind) + sum(f.gives == kind for f in self.functions)
 
     def bits(self, program: Expression) -> Bits:
-        """H: the length of a program under the prefix code."""
+        """H: the length of a program under the prefix code.
+
+        Raises ValueError as `run` does for what is no program.
+        """
+        self._check(program)
+        return self._bits(program)
+
+    def _bits(self, program: Expression) -> Bits:
         own = math.log2(self.choices(self.type_of(program)))
-        return Bits(own + sum(self.bits(argument) for argument in program.arguments))
+        return Bits(own + sum(self._bits(argument) for argument in program.arguments))
 
     def bits_given(self, program: Expression, known: Iterable[Expression]) -> Bits:
         """H(program | known): its length where the programs in `known` can be used.
@@ -136,13 +194,33 @@ class Language:
         return min(ways)
 
     def programs(self, most: float) -> list[tuple[Bits, Expression]]:
-        """All programs of at most `most` bits, shortest first (ties: by their text)."""
-        found = [(self.bits(p), p) for p in self._enumerate(self.kind, most + 1e-9)]
+        """All programs of at most `most` bits, shortest first (ties: by their text).
+
+        Raises ValueError where `most` is no finite number.
+        """
+        if not math.isfinite(most):
+            raise ValueError(f"most must be a finite number of bits, got {most}")
+        found = [(self._bits(p), p) for p in self._enumerate(self.kind, most + 1e-9)]
         return sorted(found, key=lambda pair: (round(pair[0], 9), str(pair[1])))
 
     def shortest(self, wanted: Callable[[Expression], bool], most: float) -> Expression | None:
-        """The shortest program of at most `most` bits that is `wanted`, or None."""
-        return next((program for _, program in self.programs(most) if wanted(program)), None)
+        """The shortest program of at most `most` bits that is `wanted`, or None.
+
+        A program that `run` finds `Undefined` on the way is not wanted.
+        """
+        for _, program in self.programs(most):
+            with suppress(Undefined):
+                if wanted(program):
+                    return program
+        return None
+
+    @cached_property
+    def _finite(self) -> frozenset[str]:
+        """The types that have a finite program: without the others enumeration ends."""
+        found = {self.kind}
+        while more := {f.gives for f in self.functions if found.issuperset(f.takes)} - found:
+            found |= more
+        return frozenset(found)
 
     def _with_words(self, program: Expression, words: set[Expression]) -> Bits:
         kind = self.type_of(program)
@@ -158,7 +236,7 @@ class Language:
         if kind == self.kind:
             yield INPUT
         for function in self.functions:
-            if function.gives == kind:
+            if function.gives == kind and self._finite.issuperset(function.takes):
                 for arguments in self._enumerate_all(function.takes, left):
                     yield Expression(function.name, arguments)
 
@@ -167,7 +245,7 @@ class Language:
             yield ()
             return
         for first in self._enumerate(kinds[0], most):
-            for rest in self._enumerate_all(kinds[1:], most - self.bits(first)):
+            for rest in self._enumerate_all(kinds[1:], most - self._bits(first)):
                 yield (first, *rest)
 
 
@@ -175,22 +253,30 @@ def generalisation_difficulty(h_solution: float, h_given_training: float) -> Sha
     """GD = H(Sol | TrainSol) / H(Sol): the share of the solution that training does not give.
 
     For the developer-aware form condition on the system at its start as well. Raises ValueError
-    where H(Sol) is not positive.
+    where H(Sol) is not positive, or a length negative or no finite number.
     """
-    return Share(h_given_training / _positive(h_solution))
+    return Share(_length("H(Sol | TrainSol)", h_given_training) / _positive(h_solution))
 
 
 def priors(h_solution: float, h_given_system: float) -> Share:
-    """P = (H(Sol) - H(Sol | IS_0)) / H(Sol): the share that the system begins with."""
-    return Share((h_solution - h_given_system) / _positive(h_solution))
+    """P = (H(Sol) - H(Sol | IS_0)) / H(Sol): the share that the system begins with.
+
+    Raises ValueError as `generalisation_difficulty` does.
+    """
+    whole = _positive(h_solution)
+    return Share((whole - _length("H(Sol | IS)", h_given_system)) / whole)
 
 
 def experience(h_solution: float, steps: Iterable[tuple[float, float]]) -> Share:
     """E = sum over t of (H(Sol | IS_t) - H(Sol | IS_t, data_t)), over H(Sol).
 
-    steps: the two lengths at each step of the curriculum.
+    steps: the two lengths at each step of the curriculum. Raises ValueError as
+    `generalisation_difficulty` does.
     """
-    gained = sum(before - after for before, after in steps)
+    gained = sum(
+        _length("H(Sol | IS_t)", before) - _length("H(Sol | IS_t, data_t)", after)
+        for before, after in steps
+    )
     return Share(gained / _positive(h_solution))
 
 
@@ -224,14 +310,18 @@ def intelligence(scope: Sequence[ScopeTask]) -> Share:
     """I = mean over tasks of omega theta sum over curricula of p GD / (P + E).
 
     For the optimal-skill variant give the system's best skill as threshold and the curricula that
-    reach it. Raises ValueError for an empty scope, and where neither priors nor experience went
-    into a solution (the quotient is not defined).
+    reach it. Raises ValueError for an empty scope, for a value that is no finite number, for a
+    probability outside 0..1, and where neither priors nor experience went into a solution (the
+    quotient is not defined).
     """
     if not scope:
         raise ValueError("a scope needs at least one task")
     total = 0.0
     for task in scope:
         for way in task.curricula:
+            values = (task.weight, task.threshold, way.difficulty, way.priors, way.experience)
+            if not all(map(math.isfinite, values)) or not 0 <= way.probability <= 1:
+                raise ValueError(f"finite numbers and a probability from 0 to 1 expected: {way}")
             if way.priors + way.experience <= 0:
                 raise ValueError("a solution without priors and experience: P + E must be positive")
             efficiency = way.difficulty / (way.priors + way.experience)
@@ -295,8 +385,8 @@ def measure(
     own = language.bits_given(solution, library)
     for x, y in task.curriculum:
         now = seen
-        if language.run(solution, x) == y:  # an example against Sol cannot shorten it: left aside
-            weighted = [(b, p) for b, p in weighted if language.run(p, x) == y]
+        if language.solves(solution, x, y):  # an example against Sol cannot shorten it: left aside
+            weighted = [(b, p) for b, p in weighted if language.solves(p, x, y)]
             now = math.log2(_weight(weighted))
         steps.append((own + seen, own + now))
         seen = now
@@ -323,7 +413,7 @@ def _best(
     """The first, so shortest, of the most skilled; None where `whole` and none gets all right."""
     best, skill = None, -1
     for _, program in programs:
-        right = sum(language.run(program, x) == y for x, y in examples)
+        right = sum(language.solves(program, x, y) for x, y in examples)
         if right > skill:
             best, skill = program, right
     return None if whole and skill < len(examples) else best
@@ -333,7 +423,21 @@ def _weight(weighted: Iterable[tuple[float, Expression]]) -> float:
     return min(1.0, sum(2.0**-bits for bits, _ in weighted))
 
 
+def _equal(value: Any, wanted: Any) -> bool:
+    """Whether two values are equal; arrays are where their shapes and all their numbers are."""
+    if isinstance(value, np.ndarray) or isinstance(wanted, np.ndarray):
+        return type(value) is type(wanted) and np.array_equal(value, wanted)
+    return bool(value == wanted)
+
+
 def _positive(h_solution: float) -> float:
-    if h_solution <= 0:
-        raise ValueError(f"H(Sol) must be positive, got {h_solution:g}")
+    if not h_solution > 0 or h_solution == math.inf:
+        must = "finite" if h_solution == math.inf else "positive"
+        raise ValueError(f"H(Sol) must be {must}, got {h_solution:g}")
     return float(h_solution)
+
+
+def _length(name: str, bits: float) -> float:
+    if not -1e-9 <= bits < math.inf:  # 0 may come out of a sum a little below
+        raise ValueError(f"{name} is a code length, 0 bits or more, not {float(bits):g}")
+    return float(bits)

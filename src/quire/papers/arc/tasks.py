@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,7 @@ def same_grid(a: Grid | None, b: Grid | None) -> bool:
     """Whether two grids are equal, size included; None equals None alone."""
     if a is None or b is None:
         return a is b
+    a, b = np.asarray(a), np.asarray(b)
     return a.shape == b.shape and bool((a == b).all())
 
 
@@ -123,7 +124,9 @@ def as_grid(value: Any, where: str = "grid") -> Grid:
 
 
 def load(
-    path: str | os.PathLike[str], *, solutions: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    solutions: str | os.PathLike[str] | Literal[False] | None = None,
 ) -> dict[str, Task]:
     """Tasks by id, from any form that they are published in.
 
@@ -131,7 +134,7 @@ def load(
     a JSON file `{id: {"train", "test"}}` (also the challenges file of Kaggle's ARC Prize), or the
     file of one task; `.gz` after a file's name where it is compressed. solutions: Kaggle's file
     `{id: [grid, ...]}` of the test outputs; where None, the file beside a `*challenges*.json`
-    whose name has `solutions` in that place is taken if it is there.
+    whose name has `solutions` in that place is taken if it is there; where False, none is.
 
     Raises ValueError with one line: the file or task, the place in it, what was wrong.
     """
@@ -140,7 +143,7 @@ def load(
     if solutions is None and not path.is_dir() and "challenges" in path.name:
         beside = path.with_name(path.name.replace("challenges", "solutions"))
         solutions = beside if beside.is_file() else None
-    return tasks if solutions is None else _with_solutions(tasks, Path(solutions))
+    return _with_solutions(tasks, Path(solutions)) if solutions else tasks
 
 
 def data_hash(tasks: Mapping[str, Task]) -> str:
@@ -195,22 +198,44 @@ def _plain(pair: Pair) -> dict[str, Any]:
     return content if pair.output is None else content | {"output": pair.output.tolist()}
 
 
+def parse_json(content: str | bytes, where: str) -> Any:
+    """What a JSON text holds.
+
+    Raises ValueError with one line that begins with `where`: for what is not JSON, is nested too
+    deeply, or names one thing twice.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_as_object)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{where} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not JSON: {error.reason}") from None
+    except RecursionError:
+        raise ValueError(f"{where} is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} occurs twice")
+    return content
+
+
 def _read(path: Path) -> Any:
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
-        return json.loads(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged or not compressed: {error}") from None
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error.reason}") from None
+    return parse_json(content, str(path))
 
 
 def _load_folder(path: Path) -> dict[str, Task]:

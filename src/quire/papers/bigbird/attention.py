@@ -4,7 +4,7 @@ B batch, H heads, N tokens, K head width, V value width, b tokens a block, L blo
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import pad
 
-from quire.nn.attention import softmax_attention
-from quire.nn.decoding import Cache, KeyValueCache
-from quire.nn.masks import Causal, Mask, Padding, check_mask, conjuncts
-from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern, check_pattern
+from quire.nn.attention import repeat_heads, softmax_attention
+from quire.nn.masks import Causal, Mask, conjuncts, fit_mask
+from quire.papers.bigbird.flex import flex_bigbird
+from quire.papers.bigbird.pattern import BigBirdPattern, check_pattern
 
 CHUNK = 1 << 18
 """Attention weights that are in memory at a time."""
@@ -36,19 +36,24 @@ def bigbird_attention(
     may attend nowhere gives zeros.
 
     Args:
-        q: queries (B, H, N, K). N need not be a multiple of the block.
-        k: keys (B, H, N, K).
-        v: values (B, H, N, V).
+        q: queries (B, H, N, K). N need not be a multiple of the block, and may be 0.
+        k: keys (B, G, N, K); G divides H.
+        v: values (B, G, N, V).
         pattern: the blocks that a query attends to.
         mask: hides keys, e.g. `Padding`; `Causal` in it makes the pattern causal.
 
-    On a GPU by torch's flex_attention (compiled at first use), else by gathering blocks. The
-    weights are computed again in the backward pass; they have no dropout, and no second derivative.
+    On a GPU by torch's flex_attention (compiled at first use), but for double precision, heads
+    narrower than 16 and rules that count blocks again; else by gathering blocks. The weights are
+    computed again in the backward pass; they have no dropout. A second derivative is an error.
     Inside torch.compile and torch.export blocks are gathered, all at once, the random ones as a
     constant: a graph is for one length and, exported, for any batch.
 
-    Raises ValueError if q, k and v do not have the same B, H and N, the pattern does not fit N, or
-    the mask does not fit B and N; TypeError for a pattern or mask that is none.
+    Without `Causal` a row with padding at its end is not what it is alone: the last block is a
+    global one, also where it is padding, and the pattern is that of N tokens.
+
+    Raises ValueError if q, k and v do not have the same B and N, G does not divide H, the
+    pattern's `drawn` is for other sizes, or the mask does not fit; TypeError for a pattern or mask
+    that is none.
 
     Example:
         >>> from quire.papers.bigbird import BigBirdPattern, bigbird_attention
@@ -56,120 +61,28 @@ def bigbird_attention(
         >>> bigbird_attention(q, k, v, BigBirdPattern(block=8, random=2)).shape
         torch.Size([1, 2, 150, 8])
     """
-    if q.ndim != 4 or q.shape != k.shape or k.shape[:3] != v.shape[:3]:
-        raise ValueError(
-            "BigBird attends within one sequence: q and k (B, H, N, K), v (B, H, N, V); got "
-            f"{tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}; between two sequences use "
-            "quire.nn.softmax_attention"
-        )
     check_pattern(pattern)
-    pattern, rest = split_causal(pattern, mask, q.shape[0], q.shape[2])
-    if pattern.is_full(q.shape[2]):
+    alike = q.shape[:1] + q.shape[2:] == k.shape[:1] + k.shape[2:] if q.ndim == 4 else False
+    if not alike or k.shape[:3] != v.shape[:3]:
+        raise ValueError(
+            "BigBird attends within one sequence: q (B, H, N, K), k (B, G, N, K), v (B, G, N, V); "
+            f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}; between two sequences "
+            "use quire.nn.softmax_attention"
+        )
+    k, v = repeat_heads(q, k, v)
+    pattern, rest = split_causal(pattern, fit_mask(mask, q, k))
+    if pattern.is_full(q.shape[2]) or q.shape[2] == 0:
         return softmax_attention(q, k, v, rest)
-    if q.is_cuda and q.dtype != torch.float64 and not torch.compiler.is_compiling():
+    narrow = min(q.shape[-1], v.shape[-1]) < 16  # flex_attention has no kernel for these
+    compiling = torch.compiler.is_compiling()
+    if q.is_cuda and not (narrow or compiling or q.dtype == torch.float64 or pattern.counts_again):
         return flex_bigbird(q, k, v, pattern, rest)
     return gathered_bigbird(q, k, v, pattern, rest)
 
 
-class Written(NamedTuple):
-    """What `BigBirdAttention` keeps. extended: whether tokens came after the first ones."""
-
-    cache: Cache
-    extended: bool
-
-
-@dataclass(frozen=True)
-class BigBirdAttention:
-    """`bigbird_attention` as a kernel of `quire.nn.MultiHeadAttention`: a value to pass in.
-
-    pattern: give each layer its own seed. Self-attention only: attention to another sequence stays
-    full (`quire.nn.softmax_attention`), as in the paper. In causal decoding (`write` and `read`)
-    all keys are kept and each new token reads those of its row of the causal pattern, O(1) a token;
-    keys of a remembered context, to which nothing was added, cannot be read: ValueError. TypeError
-    for a pattern that is none.
-
-    Example:
-        >>> from quire.nn import MultiHeadAttention
-        >>> from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
-        >>> kernel = BigBirdAttention(BigBirdPattern(block=4, random=1))
-        >>> MultiHeadAttention(8, 2, kernel=kernel)(torch.randn(3, 50, 8)).shape
-        torch.Size([3, 50, 8])
-    """
-
-    pattern: BigBirdPattern
-
-    def __post_init__(self) -> None:
-        check_pattern(self.pattern)
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """As `bigbird_attention`."""
-        return bigbird_attention(q, k, v, self.pattern, mask)
-
-    def write(self, state: Written | None, k: Tensor, v: Tensor, mask: Padding | None) -> Written:
-        """The keys and values so far, and those of k (B, H, T, K) and v (B, H, T, V)."""
-        before = None if state is None else state.cache
-        cache = KeyValueCache(softmax_attention).write(before, k, v, mask)
-        return Written(cache, state is not None)
-
-    def read(self, state: Written, q: Tensor) -> Tensor:
-        """What the latest token's query q (B, H, 1, K) attends to: (B, H, 1, V).
-
-        Raises ValueError where no key was added after the first ones, unless these are one: a query
-        of another sequence has no row in the pattern.
-        """
-        if not state.extended and state.cache.length > 1:
-            raise ValueError(
-                f"BigBird attends within one sequence, got a query to {state.cache.length} "
-                "remembered keys of another: give cross_attention quire.nn.softmax_attention"
-            )
-        return self._read(state.cache, q)
-
-    def _read(self, state: Cache, q: Tensor) -> Tensor:
-        # The new token stands in the last block; a causal row needs nothing that comes after it.
-        row = (state.length - 1) // self.pattern.block
-        heads = q.shape[1]
-        index, valid = _row(replace(self.pattern, causal=True), row, heads)
-        b = self.pattern.block
-        # Blocks as tokens, (H, L b). The last block may hold fewer than b keys so far, and keys of
-        # padding do not count: both are read, at a place that exists, and then hidden.
-        position = (index.to(q.device)[..., None] * b + torch.arange(b, device=q.device)).flatten(1)
-        allowed = valid.to(q.device).repeat_interleave(b, 1) & (position < state.length)
-        position = position.clamp(max=state.length - 1)
-        if state.counts is not None:
-            allowed = allowed & state.counts[:, position]
-        else:
-            allowed = allowed[None]
-        each = torch.arange(heads, device=q.device)[:, None]
-        keys, values = state.keys[:, each, position], state.values[:, each, position]
-        # A softmax over nothing is NaN: such a query attends to everything and then gives zeros.
-        somewhere = allowed.any(-1)[:, :, None, None]
-        attended = scaled_dot_product_attention(
-            q, keys, values, attn_mask=allowed[:, :, None] | ~somewhere
-        )
-        return attended.masked_fill(~somewhere, 0.0)
-
-
-def split_causal(
-    pattern: BigBirdPattern, mask: Mask | None, batch: int, length: int
-) -> tuple[BigBirdPattern, Mask | None]:
-    """The pattern, causal if the mask says so, and what else the mask says.
-
-    Args:
-        pattern: the one that was asked for.
-        mask: what else hides keys.
-        batch: B.
-        length: N.
-
-    Raises ValueError for a mask that does not fit (batch, length), TypeError for one that is none.
-    """
-    check_mask(mask)
+def split_causal(pattern: BigBirdPattern, mask: Mask | None) -> tuple[BigBirdPattern, Mask | None]:
+    """The pattern, causal if the mask says so, and what else the mask says."""
     parts = conjuncts(mask)
-    for part in parts:
-        if isinstance(part, Padding) and part.keys.shape != (batch, length)[: part.keys.ndim]:
-            raise ValueError(
-                f"Padding must be ({batch},) lengths or ({batch}, {length}) bool here, "
-                f"got {tuple(part.keys.shape)}"
-            )
     rest = [part for part in parts if not isinstance(part, Causal)]
     if len(rest) < len(parts):
         pattern = replace(pattern, causal=True)
@@ -180,8 +93,8 @@ class Rows(NamedTuple):
     """The blocks of keys of each block of queries that is not global.
 
     first: the first of those rows. blocks: (H, rows, L) int64, blocks of keys. valid: the same
-    shape, bool: rows with fewer than L blocks end in places that do not count. full: H * rows
-    bool, whether all places of a row count.
+    shape, bool: rows with fewer than L blocks have places that do not count. full: H * rows bool,
+    whether all places of a row count.
     """
 
     first: int
@@ -212,22 +125,25 @@ def _arrays(
     pattern: BigBirdPattern, length: int, heads: int
 ) -> tuple[int, NDArray[np.int64], NDArray[np.bool_], tuple[bool, ...]]:
     # Arrays are kept, not tensors: one that is made while a model is exported is no real one.
-    table = pattern.table(length, heads)
+    some = replace(pattern, random=0, rule="even") if pattern.counts_again else pattern
+    table = some.table(length, heads)
     # Global rows attend to everything: they are left to dense attention.
     first = 0 if pattern.causal else pattern.front
-    table = table[:, first : table.shape[1] - pattern.back]
+    rows = slice(first, table.shape[1] - pattern.back)
+    table = table[:, rows]
     most = int(table.sum(-1).max())
     # The first `most` of a stable sort by "is not attended to" are the blocks that are, ascending,
     # filled up with blocks that are not.
     blocks = np.argsort(~table, axis=-1, kind="stable")[..., :most].copy()
     valid = np.take_along_axis(table, blocks, -1)
+    if pattern.counts_again:
+        # What is drawn stands beside the others, whether or not it is one of them.
+        plan = pattern.plan(length, heads)[:, rows]
+        blocks, valid = (
+            np.concatenate((blocks, plan), -1),
+            np.pad(valid, ((0, 0), (0, 0), (0, plan.shape[-1])), constant_values=True),
+        )
     return first, blocks, valid, tuple(valid.all(-1).flatten().tolist())
-
-
-def _row(pattern: BigBirdPattern, row: int, heads: int) -> tuple[Tensor, Tensor]:
-    """`blocks` and `valid` of the last row of a causal pattern of row + 1 blocks: (H, L) each."""
-    rows = _rows(pattern, (row + 1) * pattern.block, heads)
-    return rows.blocks[:, -1], rows.valid[:, -1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +152,9 @@ class _At(Mask):
 
     mask: Mask
     positions: Tensor
+
+    def check(self, batch: int, queries: int, keys: int) -> None:
+        """The mask has been fitted to all queries."""
 
     def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return self.mask.allows(batch, head, self.positions[query], key)
@@ -303,18 +222,38 @@ class _Gathered(torch.autograd.Function):
             keys, values = (_take(t, chunk.keys) for t in blocks[1:])
             out[chunk.queries] = _weights(queries, keys, chunk.allowed) @ values
         # Neither weights nor gathered keys are kept: they are many times as large as this.
-        ctx.save_for_backward(*blocks, out)
-        ctx.job, ctx.shapes = job, tuple(t.shape for t in (q, k, v))
+        ctx.save_for_backward(q, k, v, out)
+        ctx.job = job
         return _tokens(out, (*q.shape[:-1], v.shape[-1]))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, out = ctx.saved_tensors
+        *inputs, out = ctx.saved_tensors
+        with torch.no_grad():
+            grads = _Gathered._differentiate(ctx.job, inputs, out, grad)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # What is computed above has no graph: whoever wants to go through it must hear of it.
+            grads = [_Once.apply(g, grad, *inputs) for g in grads]
+        return grads[0], grads[1], grads[2], None
+
+    @staticmethod
+    def _differentiate(
+        job: _Job, inputs: Sequence[Tensor], out: Tensor, grad: Tensor
+    ) -> list[Tensor]:
+        """Gradients of q, k and v.
+
+        Args:
+            job: what `forward` had.
+            inputs: q, k and v.
+            out: the blocks that came out.
+            grad: of the output, (B, H, R b, V).
+        """
+        shapes = [t.shape for t in inputs]
+        q, k, v = (_blocks(t, job.block) for t in inputs)
         grads = [torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)]
         scale = q.shape[-1] ** -0.5
-        grad = _blocks(grad, ctx.job.block)
-        for chunk in _chunks(ctx.shapes[0][:2], ctx.shapes[1][2], ctx.job, q.device):
+        grad = _blocks(grad, job.block)
+        for chunk in _chunks(shapes[0][:2], shapes[1][2], job, q.device):
             queries, g = q[chunk.queries] * scale, grad[chunk.queries]
             keys, values = _take(k, chunk.keys), _take(v, chunk.keys)
             weights = _weights(queries, keys, chunk.allowed)
@@ -329,20 +268,36 @@ class _Gathered(torch.autograd.Function):
             # scale; that of the keys has it from `queries`.
             grads[0][chunk.queries] = (change @ keys).mul_(scale)
             grads[1].index_add_(0, into, (change.mT @ queries).view(-1, *k.shape[1:]))
-        dq, dk, dv = (_tokens(g, shape) for g, shape in zip(grads, ctx.shapes, strict=True))
-        return dq, dk, dv, None
+        return [_tokens(g, shape) for g, shape in zip(grads, shapes, strict=True)]
+
+
+class _Once(torch.autograd.Function):
+    """A gradient as it is; to differentiate it raises RuntimeError. What it depends on is named, so
+    that no way through it is missed."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *origins: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        raise RuntimeError(
+            "bigbird_attention has no second derivative: use softmax_attention with BigBirdMask"
+        )
 
 
 def _blocks(tokens: Tensor, b: int) -> Tensor:
     """(B, H, N, K) -> (B H ceil(N / b), b, K), zeros at the end of a partial block."""
-    short = -tokens.shape[2] % b
-    tokens = pad(tokens, (0, 0, 0, short)) if short else tokens
-    return tokens.reshape(-1, b, tokens.shape[-1])
+    batch, heads, length, width = tokens.shape
+    count = -(-length // b)
+    tokens = pad(tokens, (0, 0, 0, count * b - length)) if length % b else tokens
+    return tokens.reshape(batch * heads * count, b, width)
 
 
 def _tokens(blocks: Tensor, shape: Sequence[int]) -> Tensor:
     """`_blocks` undone: (B, H, N, K), of the given shape."""
-    return blocks.view(*shape[:2], -1, shape[-1])[:, :, : shape[2]]
+    tokens = -(-shape[2] // blocks.shape[1]) * blocks.shape[1]
+    return blocks.view(*shape[:2], tokens, shape[-1])[:, :, : shape[2]]
 
 
 def _take(blocks: Tensor, index: Tensor) -> Tensor:
@@ -418,40 +373,3 @@ def _slices(batch: int, full: tuple[bool, ...], size: int) -> Iterator[tuple[sli
     for begin in range(0, len(full), size):
         some = slice(begin, begin + size)
         yield some, all(full[some])
-
-
-def flex_bigbird(
-    q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
-) -> Tensor:
-    """As `bigbird_attention`, by torch's flex_attention: compiled on a GPU, on a CPU a slow
-    reference without a backward pass."""
-    length, heads = q.shape[2], q.shape[1]
-    blocks = _block_mask(pattern, length, heads, str(q.device))
-    score_mod = None
-    if mask is not None:
-        rule = mask.mask_mod
-
-        def score_mod(score: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
-            return torch.where(rule(batch, head, i, j), score, -float("inf"))
-
-    attend = _compiled_flex() if q.is_cuda else _flex()
-    return attend(q, k, v, score_mod=score_mod, block_mask=blocks)
-
-
-@lru_cache(maxsize=64)
-def _block_mask(pattern: BigBirdPattern, length: int, heads: int, device: str) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    mask = BigBirdMask(pattern, length, heads).to(device)
-    return create_block_mask(mask.mask_mod, None, heads, length, length, device=device)
-
-
-def _flex() -> Callable[..., Tensor]:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return flex_attention
-
-
-@lru_cache(maxsize=1)
-def _compiled_flex() -> Callable[..., Tensor]:
-    return torch.compile(_flex())

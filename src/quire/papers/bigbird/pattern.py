@@ -5,8 +5,10 @@ blocks. The pattern is a function of its fields alone: the same in training and 
 device and after loading a checkpoint, and no random generator outside it is read or moved.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quire.nn.masks import Mask
+from quire.papers.bigbird.plans import draw_transformers
+
+Rule = Literal["even", "original", "transformers", "transformers_evaluation"]
+"""How random blocks are drawn: see `BigBirdPattern`."""
+
+Drawn = tuple[tuple[tuple[int, ...], ...], ...]
+"""Random blocks, [head][block of queries]."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +30,16 @@ class BigBirdPattern:
     """Random, window and global blocks (section 2, "BigBird-ITC").
 
     With `window + global_blocks + 2 * random` blocks or fewer a pattern that is not causal is full
-    attention, the original's rule. A causal pattern's window reaches back over as many blocks, its
-    random blocks come from earlier ones, and of the global blocks those at the front are left, as
-    keys; a row of it does not depend on what comes after.
+    attention, the original's rule; so it is for a text shorter than a block. A causal pattern's
+    window reaches back over as many blocks, its random blocks come from earlier ones, and of the
+    global blocks those at the front are left, as keys; a row of it does not depend on what comes
+    after.
+
+    The rules other than "even" are those of weights that were trained elsewhere: "original" is
+    google-research/bigbird's in training and evaluation, "transformers" Hugging Face's in training,
+    "transformers_evaluation" what that library does in evaluation (every random block is block 0).
+    `seed` is then the number of the layer. There a random block may also be in the window, be
+    global or be drawn twice, and its keys then count again in the softmax: `counts_again`.
 
     Args:
         block: tokens of a block, b.
@@ -37,10 +53,14 @@ class BigBirdPattern:
             4,096 tokens, with 1,024); None draws from everywhere.
         shared: all heads have the same random blocks.
         causal: a query attends to keys at its own and earlier positions only.
-        drawn: random blocks from elsewhere, [head][block of queries], e.g. those of another
-            library's checkpoint.
+        drawn: random blocks from elsewhere, [head][block of queries], for one length; each counts
+            once, whatever else is in its row.
+        rule: how random blocks are drawn; all but "even" need a window of 3 and 2 global blocks.
+        positions: the most tokens of the model that the plan is of, on which "transformers"
+            depends.
 
-    Raises ValueError for sizes that make no pattern, TypeError for those that are no whole numbers.
+    Raises ValueError for sizes that make no pattern or no such plan, TypeError for those that are
+    no whole numbers.
 
     Example:
         >>> from quire.papers.bigbird import BigBirdPattern
@@ -57,13 +77,15 @@ class BigBirdPattern:
     random_tokens: int | None = None
     shared: bool = False
     causal: bool = False
-    drawn: tuple[tuple[tuple[int, ...], ...], ...] | None = None
+    drawn: Drawn | None = None
+    rule: Rule = "even"
+    positions: int = 4096
 
     def __post_init__(self) -> None:
-        for name in ("block", "window", "random", "global_blocks", "seed"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} must be a whole number, got {value!r}")
+        for name in ("block", "window", "random", "global_blocks", "seed", "positions"):
+            _check_whole(name, getattr(self, name))
+        if self.random_tokens is not None:
+            _check_whole("random_tokens", self.random_tokens)
         if self.block < 1 or min(self.random, self.global_blocks, self.seed) < 0:
             raise ValueError(
                 "block must be at least 1; random, global_blocks and seed at least 0; got "
@@ -73,6 +95,35 @@ class BigBirdPattern:
             raise ValueError(f"window must be odd or 0 blocks, got {self.window}")
         if self.window + self.random + self.global_blocks == 0:
             raise ValueError("a pattern needs a window, random or global blocks, got none")
+        if self.random_tokens is not None and self.random_tokens < self.block:
+            raise ValueError(
+                f"random_tokens must be at least a block of {self.block}, got {self.random_tokens}"
+            )
+        if self.drawn is not None:
+            # Lists and arrays as well: a pattern is a key of caches, so it holds tuples.
+            object.__setattr__(self, "drawn", _read_drawn(self.drawn, self.random))
+        self._check_rule()
+
+    def _check_rule(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, got {self.rule!r}")
+        if self.rule == "even":
+            return
+        if (self.window, self.global_blocks) != (3, 2):
+            raise ValueError(
+                f'the rule "{self.rule}" needs window 3 and global_blocks 2, '
+                f"got {self.window} and {self.global_blocks}"
+            )
+        if self.causal or self.shared or self.drawn is not None or self.random_tokens is not None:
+            raise ValueError(
+                f'the rule "{self.rule}" draws by itself, for each head and both directions: '
+                "without causal, shared, drawn and random_tokens"
+            )
+
+    @property
+    def counts_again(self) -> bool:
+        """Whether keys of a block that stands twice in a row count twice."""
+        return self.rule != "even"
 
     @property
     def front(self) -> int:
@@ -85,20 +136,8 @@ class BigBirdPattern:
         return 0 if self.causal else self.global_blocks // 2
 
     def blocks(self, length: int) -> int:
-        """Blocks of `length` tokens.
-
-        Raises ValueError, unless the pattern is causal, for a length below one block or with fewer
-        blocks than are drawn.
-        """
-        count = -(-length // self.block)
-        if not self.causal and self.block > length:
-            raise ValueError(f"block must be at most the length, got {self.block} for {length}")
-        if not self.causal and self.random > count:
-            raise ValueError(
-                f"random must be at most the number of blocks, got {self.random} for {count} "
-                f"({length} tokens in blocks of {self.block})"
-            )
-        return count
+        """Blocks of `length` tokens, the last of which may be partial."""
+        return -(-length // self.block)
 
     def is_full(self, length: int) -> bool:
         """Whether the pattern is full attention at this length."""
@@ -106,26 +145,87 @@ class BigBirdPattern:
         return not self.causal and self.blocks(length) <= least
 
     def plan(self, length: int, heads: int = 1) -> NDArray[np.int64]:
-        """The random blocks: (H, blocks, R) in ascending order, -1 at the end where fewer are left.
+        """The random blocks: (H, blocks, R), in ascending order where the rule is "even".
 
-        Global rows, which attend to everything, have none. Row i is drawn by a generator of its own
-        from (seed, i).
+        -1 stands at the end where fewer are left, and in global rows, which attend to everything.
+        Row i of the even rule is drawn from (seed, i). Raises ValueError where `drawn` is for
+        another number of heads or blocks.
         """
         count = self.blocks(length)
         plan = np.full((heads, count, self.random), -1, np.int64)
+        if self.drawn is not None:
+            self._check_drawn(count, heads)
+        elif self.counts_again:
+            if count > 2:
+                plan[:, 1:-1] = self._draw_elsewhere(count, heads)
+            return plan
         for row in range(self.front if not self.causal else 0, count - self.back):
             if self.drawn is not None:
                 for head in range(heads):
                     given = sorted(set(self.drawn[head][row]))
                     plan[head, row, : len(given)] = given
-                continue
-            free = self._free(row, count)
-            draws = 1 if self.shared else heads
-            # The i-th number of a head does not depend on how many blocks follow.
-            keys = np.random.default_rng((self.seed, row)).random((count, draws))[free]
-            chosen = np.sort(free[np.argsort(keys, axis=0, kind="stable")[: self.random]], axis=0)
-            plan[:, row, : len(chosen)] = chosen.T
+            else:
+                chosen = self._draw_row(row, count, heads)
+                plan[:, row, : chosen.shape[1]] = chosen
         return plan
+
+    def _draw_row(self, row: int, count: int, heads: int) -> NDArray[np.int64]:
+        """Random blocks of a row, (H, at most R), of `count` blocks."""
+        free = self._free(row, count)
+        draws = 1 if self.shared else heads
+        # The i-th number of a head does not depend on how many blocks follow. NumPy keeps the raw
+        # stream of a bit generator for ever, that of `Generator` it may change: these are the
+        # numbers that `Generator.random` gave when this was written.
+        raw = np.random.PCG64((self.seed, row)).random_raw(count * draws)
+        keys = ((raw >> np.uint64(11)) * 2.0**-53).reshape(count, draws)[free]
+        chosen = np.sort(free[np.argsort(keys, axis=0, kind="stable")[: self.random]], axis=0)
+        return np.broadcast_to(chosen.T, (heads, len(chosen)))
+
+    def _draw_elsewhere(self, count: int, heads: int) -> NDArray[np.int64]:
+        """The plan of another library for the rows between the first and the last block."""
+        if self.rule == "transformers_evaluation":
+            return np.zeros((heads, count - 2, self.random), np.int64)
+        known = (1024, 2048, 3072, 4096) if self.rule == "original" else (1024, 3072, 4096)
+        length = count * self.block  # both fill up the last block
+        most = 4096 if self.rule == "original" else self.positions
+        return draw_transformers(
+            self.seed, self.block, self.random, count, heads, most if length in known else None
+        )
+
+    def _check_drawn(self, count: int, heads: int) -> None:
+        assert self.drawn is not None
+        found = len(self.drawn), len(self.drawn[0]) if self.drawn else 0
+        if found != (heads, count):
+            raise ValueError(
+                f"drawn has random blocks for {found[0]} heads and {found[1]} blocks of queries, "
+                f"needed are {heads} and {count}"
+            )
+        largest = max((block for head in self.drawn for row in head for block in row), default=0)
+        if largest >= count:
+            raise ValueError(f"drawn names block {largest}, but there are {count} blocks")
+
+    def causal_row(self, row: int, heads: int = 1) -> NDArray[np.int64]:
+        """The blocks of keys of one row of a causal pattern: (H, L), ascending, -1 at the end.
+
+        L is window + random + the global blocks at the front. The same as in a `table`, without
+        the rows before it. Raises ValueError where the pattern is not causal or `drawn` lacks it.
+        """
+        if not self.causal:
+            raise ValueError("a row stands by itself in a causal pattern only: causal=True")
+        most = self.window + self.random + self.front
+        before = max(0, row + 1 - self.window)
+        fixed = {*range(before if self.window else row + 1, row + 1)}
+        fixed |= {*range(min(self.front, row + 1))}
+        if self.drawn is None:
+            drawn = self._draw_row(row, row + 1, heads).tolist()
+        else:
+            if len(self.drawn) != heads or row >= len(self.drawn[0]):
+                self._check_drawn(row + 1, heads)
+            drawn = [
+                [block for block in self.drawn[head][row] if block <= row] for head in range(heads)
+            ]
+        blocks = [sorted(fixed | set(chosen)) for chosen in drawn]
+        return np.array([some + [-1] * (most - len(some)) for some in blocks], np.int64)
 
     def table(self, length: int, heads: int = 1) -> NDArray[np.bool_]:
         """Which blocks attend to which: (H, blocks, blocks) bool. Do not write to it."""
@@ -148,6 +248,35 @@ class BigBirdPattern:
         before = self.window - 1 if self.causal else self.window // 2
         after = 0 if self.causal else self.window // 2
         return (block >= row - before) & (block <= row + after)
+
+
+def _check_whole(name: str, value: object) -> None:
+    if not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+
+
+def _read_drawn(drawn: Sequence[Sequence[Sequence[Any]]], most: int) -> Drawn:
+    """As tuples of whole numbers, at least 0, at most `most` a row, as many rows a head."""
+    try:
+        read = tuple(tuple(tuple(block for block in row) for row in head) for head in drawn)
+    except TypeError:
+        raise TypeError(
+            f"drawn must hold a row of blocks for each head and block of queries, got {drawn!r:.60}"
+        ) from None
+    for head in read:
+        if len(head) != len(read[0]):
+            raise ValueError(
+                f"drawn must have as many rows for every head, got {len(read[0])} and {len(head)}"
+            )
+        for row in head:
+            for block in row:
+                _check_whole("a block of drawn", block)
+            if len(set(row)) > most or min(row, default=0) < 0:
+                raise ValueError(
+                    f"a row of drawn must hold at most {most} (random) different blocks, "
+                    f"at least 0 each; got {row}"
+                )
+    return tuple(tuple(tuple(int(block) for block in row) for row in head) for head in read)
 
 
 def check_pattern(pattern: object) -> None:
@@ -190,7 +319,9 @@ class BigBirdMask(Mask):
     length: tokens N. heads: H. Combines with `&` and `|` like any mask, and
     `softmax_attention(q, k, v, BigBirdMask(pattern, N, H))` gives what `bigbird_attention` gives.
 
-    Raises ValueError where the pattern does not fit the length, TypeError where it is none.
+    Raises ValueError for queries or keys that are not N, a `drawn` plan for another length or
+    number of heads, and a rule that counts blocks again, which a mask cannot; TypeError for a
+    pattern that is none.
 
     Example:
         >>> from quire.nn import Padding
@@ -206,21 +337,25 @@ class BigBirdMask(Mask):
 
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
+        if self.pattern.counts_again and not self.pattern.is_full(self.length):
+            raise ValueError(
+                f'the rule "{self.pattern.rule}" may count a block twice, which no mask can: '
+                "use bigbird_attention"
+            )
         table = torch.from_numpy(self.pattern.table(self.length, self.heads).copy())
         object.__setattr__(self, "_table", table)
 
-    def to(self, device: torch.device | str) -> "BigBirdMask":
-        """The same mask with its table on `device`."""
-        object.__setattr__(self, "_table", self._blocks.to(device))
-        return self
-
-    @property
-    def _blocks(self) -> Tensor:
-        table: Tensor = self._table  # type: ignore[attr-defined]
-        return table
+    def check(self, batch: int, queries: int, keys: int) -> None:
+        """Raises ValueError unless Tq and Tk are `length`."""
+        if (queries, keys) != (self.length, self.length):
+            raise ValueError(
+                f"BigBirdMask of {self.length} tokens does not fit {queries} queries and {keys} "
+                "keys"
+            )
 
     def allows(self, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         b = self.pattern.block
-        table = self._blocks.to(query.device)
+        table: Tensor = self._table  # type: ignore[attr-defined]
+        table = table.to(query.device)
         allowed = table[head if self.heads > 1 else head * 0, query // b, key // b]
         return allowed & (key <= query) if self.pattern.causal else allowed

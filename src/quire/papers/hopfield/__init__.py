@@ -3,8 +3,6 @@
 from quire.papers.hopfield.association import (
     associate,
     association_weights,
-    entmax15,
-    sparsemax,
     stream,
 )
 from quire.papers.hopfield.deeprc import (
@@ -36,10 +34,9 @@ from quire.papers.hopfield.kernel import HopfieldAttention
 from quire.papers.hopfield.layers import (
     Association,
     Hopfield,
-    HopfieldLayer,
-    HopfieldPooling,
     Input,
 )
+from quire.papers.hopfield.learned import HopfieldLayer, HopfieldPooling
 from quire.papers.hopfield.memories import (
     DenseMemory,
     HebbianMemory,
@@ -54,6 +51,7 @@ from quire.papers.hopfield.theory import (
     pattern_separation,
     retrieval_bounds,
 )
+from quire.papers.hopfield.weightings import entmax15, sparsemax
 
 __all__ = [
     "AMINO_ACIDS",

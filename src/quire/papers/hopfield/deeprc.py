@@ -34,6 +34,8 @@ def encode(sequences: Sequence[str], length: int | None = None) -> Tensor:
         raise TypeError(f"sequences must be a list of strings, got the string {sequences!r:.40}")
     longest = max(map(len, sequences), default=0)
     length = longest if length is None else length
+    if not len(sequences):
+        return torch.zeros(0, length, dtype=torch.uint8)
     if longest > length or not all(sequences):
         raise ValueError(f"sequences of 1 to {length} letters expected, got 0 or {longest}")
     table = np.full(256, 255, np.uint8)
@@ -67,6 +69,8 @@ class SequenceEmbedding(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """codes (N, L) of `encode` -> (N, E)."""
         weight = self.conv.weight
+        if not len(codes):
+            return weight.new_zeros(0, weight.shape[0])
         letters = torch.eye(_LETTERS + 1, _LETTERS, device=codes.device, dtype=weight.dtype)
         one_hot = letters[codes.long()]
         inside = codes < _LETTERS
@@ -163,11 +167,12 @@ class DeepRC(nn.Module):
     def forward(self, codes: Tensor, sizes: Tensor) -> Tensor:
         """codes (N, L) of all bags one after the other, sizes (B,) int64 of each -> (B, outputs).
 
-        Raises ValueError for an empty bag or sizes that do not sum to N.
+        A bag without a sequence is pooled to zeros. Raises ValueError for sizes below 0 or that do
+        not sum to N.
         """
-        if int(sizes.sum()) != len(codes) or int(sizes.min()) < 1:
-            raise ValueError(f"bags need at least one sequence each and {len(codes)} in all, got "
-                             f"sizes {sizes.tolist()[:8]}")  # fmt: skip
+        if int(sizes.sum()) != len(codes) or bool((sizes < 0).any()):
+            raise ValueError(f"bags must have {len(codes)} sequences in all and none fewer than 0, "
+                             f"got sizes {sizes.tolist()[:8]}")  # fmt: skip
         bag = torch.repeat_interleave(torch.arange(len(sizes), device=codes.device), sizes)
         if self.keep < 1:
             chosen = top_members(self.score(codes), bag, sizes, self.keep)
@@ -199,8 +204,10 @@ class DeepRC(nn.Module):
         if self.maximum:
             lowest = embedded.new_full((bags, embedded.shape[1]), -torch.inf)
             index = bag[:, None].expand_as(embedded)
-            return lowest.scatter_reduce(0, index, embedded, "amax")
-        return bag_sum(embedded, bag, bags) / torch.bincount(bag, minlength=bags)[:, None]
+            highest = lowest.scatter_reduce(0, index, embedded, "amax")
+            return highest.masked_fill(highest == -torch.inf, 0.0)
+        members = torch.bincount(bag, minlength=bags).clamp_min(1)
+        return bag_sum(embedded, bag, bags) / members[:, None]
 
 
 def bag_softmax(scores: Tensor, bag: Tensor, bags: int) -> Tensor:
@@ -224,10 +231,15 @@ def top_members(scores: Tensor, bag: Tensor, sizes: Tensor, keep: float) -> Tens
         bag: (N,), the bag of each member.
         sizes: (B,), members of each bag.
         keep: Share of each bag that is taken, rounded up.
+
+    Raises ValueError for a share outside (0, 1].
     """
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep must be in (0, 1], got {keep}")
     order = scores.argsort(descending=True, stable=True)
     order = order[bag[order].argsort(stable=True)]
     begin = (sizes.cumsum(0) - sizes).to(scores.device)
     rank = torch.arange(len(scores), device=scores.device) - begin[bag]
-    kept = (sizes * keep).ceil().to(scores.device)[bag]
+    # 70 times 0.1 is a little more than 7 in floating point, and 8 would be taken.
+    kept = (sizes.double() * keep - 1e-9).ceil().to(scores.device)[bag]
     return order[rank < kept].sort().values

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from quire.papers.hopfield.association import Beta, associate
+from quire.papers.hopfield.association import Beta, associate, check_beta
 
 
 def hopfield_energy(state: Tensor, stored: Tensor, *, beta: Beta) -> Tensor:
@@ -20,7 +20,8 @@ def hopfield_energy(state: Tensor, stored: Tensor, *, beta: Beta) -> Tensor:
     with (..., S, 1). Gives (..., S). M is the largest norm of a stored pattern, so that the energy
     of a state in the patterns' convex hull lies in 0..2 M^2 (lemma A1).
 
-    Raises ValueError if the widths differ, there is no pattern, or a number beta is not positive.
+    Raises ValueError if the widths differ, there is no pattern, or beta is not positive; of a beta
+    on an accelerator nothing is read back.
 
     Example:
         >>> import torch
@@ -101,8 +102,12 @@ def retrieve(
         stored: (..., N, K).
         beta: As in `hopfield_energy`.
         tolerance: A state stands still when an update moves it by less (Euclidean).
-        limit: Updates at most.
+        limit: Updates at most; 0 makes none.
+
+    Raises ValueError as `hopfield_energy`, and for a tolerance or limit below 0.
     """
+    if not tolerance >= 0 or limit < 0:
+        raise ValueError(f"tolerance and limit must be at least 0, got {tolerance} and {limit}")
     steps = torch.zeros(state.shape[:-1], dtype=torch.int64, device=state.device)
     moving = torch.ones_like(steps, dtype=torch.bool)
     energies = [hopfield_energy(state, stored, beta=beta)]
@@ -129,5 +134,4 @@ def check(state: Tensor, stored: Tensor, beta: Beta) -> None:
         )
     if stored.ndim < 2 or stored.shape[-2] == 0:
         raise ValueError(f"stored must be (..., patterns, dim), got {tuple(stored.shape)}")
-    if not isinstance(beta, Tensor) and not beta > 0:
-        raise ValueError(f"beta must be positive, got {beta}")
+    check_beta(beta)

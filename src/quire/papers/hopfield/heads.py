@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from quire.nn import Mask
-from quire.nn.masks import check_mask
+from quire.nn.attention import repeat_heads
+from quire.nn.masks import fit_mask
 
 
 def patterns_needed(weights: Tensor, *, mass: float = 0.90) -> Tensor:
     """The fewest entries of each row that hold `mass` of it: (..., N) -> (...) int64.
 
-    A uniform row of N needs ceil(0.9 N), a row with one entry 1 (section 4.1, appendix A.5.1).
+    A uniform row of N needs ceil(0.9 N), a row with one entry 1 (section 4.1, appendix A.5.1). N
+    where all entries together hold less, as in a row of zeros.
 
     Example:
         >>> import torch
@@ -34,8 +36,12 @@ def median_needed(weights: Sequence[Tensor], counts: Tensor, *, mass: float = 0.
     """The median of `patterns_needed` over rows and sequences: (layers, H) float64.
 
     weights: one (B, H, T, T) a layer, such as transformers gives with `output_attentions`. counts:
-    (B, T) bool, True where a token counts; other rows are left out.
+    (B, T) bool, True where a token counts; other rows are left out. Raises ValueError for counts of
+    another dtype, whose 0 and 1 would be taken for indices, or that are True nowhere.
     """
+    if counts.dtype != torch.bool or not counts.any():
+        raise ValueError(f"counts must be bool and True somewhere, got {counts.dtype} with "
+                         f"{int(counts.sum())} tokens that count")  # fmt: skip
     rows = [patterns_needed(layer, mass=mass).transpose(1, 2)[counts] for layer in weights]
     return torch.stack([layer.double().quantile(0.5, 0) for layer in rows])
 
@@ -74,13 +80,16 @@ class WatchedAttention(nn.Module):
     last: Tensor
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """As in `softmax_attention`."""
-        check_mask(mask)
+        """As in `softmax_attention`; a query that may attend nowhere has weights of zeros."""
+        mask = fit_mask(mask, q, k)
+        k, v = repeat_heads(q, k, v)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        if mask is not None:
+        if mask is None:
+            weights = scores.softmax(-1)
+        else:
             allowed = mask.dense(q.shape[-2], k.shape[-2], q.shape[0], q.shape[1], q.device)
-            scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1)
+            weights = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
+            weights = weights * allowed
         self.last = weights.detach()
         return weights @ v
 
@@ -104,27 +113,39 @@ class GaussianAttention(nn.Module):
 
     def __init__(self, heads: int, length: int, *, centred: bool = False) -> None:
         super().__init__()
-        if length < 2:
-            raise ValueError(f"length must be at least 2, got {length}")
+        if length < 2 or heads < 1:
+            raise ValueError(f"length must be at least 2 and heads 1, got {length} and {heads}")
         centre = torch.linspace(-1, 1, length).expand(heads, -1) if centred else None
         self.mu = nn.Parameter(2 * torch.rand(heads, length) - 1 if centre is None else centre * 1)
         self.sigma = nn.Parameter(0.75 + 0.5 * torch.rand(heads, length))
 
     def weights(self) -> Tensor:
         """(H, N, N), rows sum to 1."""
+        return self._scores().softmax(-1)
+
+    def _scores(self) -> Tensor:
+        """The exponents of all weights: (H, N, N)."""
         position = torch.linspace(-1, 1, self.mu.shape[1], device=self.mu.device)
         distance = (position.to(self.mu.dtype) - self.mu[..., None]) / self.sigma[..., None]
-        return (-distance.square() / 2).softmax(-1)
+        return -distance.square() / 2
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """q, k, v (B, H, N, ...) -> (B, H, N, V); a mask takes weights away, the rest is scaled."""
-        check_mask(mask)
+        """q (B, H, N, ...), k, v (B, G, N, ...) -> (B, H, N, V); G divides H.
+
+        A mask takes weights away, the rest is scaled; a query that may attend nowhere gives zeros.
+        """
+        mask = fit_mask(mask, q, k)
+        k, v = repeat_heads(q, k, v)
+        if q.shape[1] != self.mu.shape[0]:
+            raise ValueError(f"there are {self.mu.shape[0]} heads here, got {q.shape[1]}")
         if v.shape[-2] != self.mu.shape[1] or q.shape[-2] != v.shape[-2]:
             raise ValueError(
                 f"these heads attend over {self.mu.shape[1]} tokens, got {v.shape[-2]}"
             )
         weights = self.weights()[None]
         if mask is not None:
-            weights = weights * mask.dense(q.shape[-2], k.shape[-2], len(q), q.shape[1], q.device)
-            weights = weights / weights.sum(-1, keepdim=True).clamp_min(1e-12)
+            # Before the softmax: weights that are left may be as small as 1e-40 and must sum to 1.
+            allowed = mask.dense(q.shape[-2], k.shape[-2], len(q), q.shape[1], q.device)
+            scores = self._scores()[None].masked_fill(~allowed, torch.finfo(self.mu.dtype).min)
+            weights = scores.softmax(-1) * allowed
         return weights.to(v.dtype) @ v

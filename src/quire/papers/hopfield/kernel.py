@@ -3,6 +3,8 @@
 B batch, H heads, T tokens, K head width, V value width.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ class HopfieldAttention(nn.Module):
     The number of updates is fixed, so that a token's result depends on no other query: with a
     causal mask, padding, and in decoding through the cache of keys and values it is the same.
 
-    Raises ValueError if steps < 0 or beta is not positive, TypeError if steps is no whole number.
+    Raises ValueError if steps < 0, heads < 1 or beta is not positive, TypeError if steps is no
+    whole number.
 
     Example:
         >>> import torch
@@ -38,18 +41,21 @@ class HopfieldAttention(nn.Module):
         super().__init__()
         if not isinstance(steps, int):
             raise TypeError(f"steps must be a whole number, got {steps!r}")
-        if steps < 0 or (beta is not None and not beta > 0):
+        if steps < 0 or (beta is not None and not 0 < beta < math.inf):
             raise ValueError(f"steps must be >= 0 and beta positive, got {steps} and {beta}")
+        if heads is not None and heads < 1:
+            raise ValueError(f"heads must be at least 1, got {heads}")
         self.steps = steps
         self.beta = beta
         # As a factor to 1 / sqrt(K) or to beta, in logarithms, so that it stays positive.
         self.log_factor = None if heads is None else nn.Parameter(torch.zeros(heads))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """q (B, H, Tq, K), k (B, H, Tk, K), v (B, H, Tk, V) -> (B, H, Tq, V)."""
+        """q (B, H, Tq, K), k (B, G, Tk, K), v (B, G, Tk, V) -> (B, H, Tq, V); G divides H."""
         factor: float | Tensor = 1.0 if self.beta is None else self.beta * q.shape[-1] ** 0.5
         if self.log_factor is not None:
             factor = factor * self.log_factor.exp()[:, None, None]
         for _ in range(self.steps):
-            q = softmax_attention(q * factor, k, k, mask)
-        return softmax_attention(q * factor, k, v, mask)
+            # A learned factor in float32 must not make one of queries in half precision.
+            q = softmax_attention((q * factor).to(q.dtype), k, k, mask)
+        return softmax_attention((q * factor).to(q.dtype), k, v, mask)

@@ -1,28 +1,27 @@
-"""The three layers: `Hopfield`, `HopfieldPooling`, `HopfieldLayer` (section 3).
+"""The layer that associates two sets of patterns (section 3).
 
 B batch, S state patterns, N stored patterns, D width, H heads, K width of association space.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from quire.nn import Mask, Padding
 from quire.papers.hopfield.association import (
     Beta,
-    SimplexMap,
-    add_zero,
     associate,
     association_weights,
-    check_tensor,
-    check_weighting,
-    join_masks,
+    check_beta,
     stream,
 )
+from quire.papers.hopfield.masks import add_zero, join_masks
+from quire.papers.hopfield.weightings import SimplexMap, check_weighting
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Association:
         chunk: Patterns at a time, for memory that does not grow with N; for softmax alone.
         zero: Whether a pattern and value of zeros is added, to associate with nothing.
 
-    Raises TypeError for a weighting that is no function, ValueError for steps below 0 or a chunk
-    below 1.
+    Raises TypeError for a weighting that is no function or steps that are no whole number,
+    ValueError for a number outside its range.
     """
 
     beta: float | Sequence[float] | None = None
@@ -58,9 +57,27 @@ class Association:
 
     def __post_init__(self) -> None:
         check_weighting(self.weighting)
-        for name, value, least in (("steps", self.steps, 0), ("chunk", self.chunk, 1)):
+        for name, value, least in (
+            ("steps", self.steps, 0), ("limit", self.limit, 1), ("chunk", self.chunk, 1)
+        ):  # fmt: skip
+            if value is not None and not isinstance(value, int):
+                raise TypeError(f"{name} must be a whole number, got {value!r}")
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if not self.tolerance >= 0:
+            raise ValueError(f"tolerance must be at least 0, got {self.tolerance}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout must be in [0, 1], got {self.dropout}")
+        for beta in self.betas(1):
+            check_beta(beta)
+
+    def betas(self, heads: int) -> list[float]:
+        """beta as one number for each head; none where the layer's default is meant."""
+        if self.beta is None:
+            return []
+        return (
+            [float(self.beta)] * heads if isinstance(self.beta, Real) else [*map(float, self.beta)]
+        )
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,8 @@ class Input:
         affine: Whether that has parameters.
         static: No projection: the input, of width K, is what every head sees.
         bias: Whether the projection has one.
+
+    Raises ValueError for a dim below 1.
     """
 
     dim: int | None = None
@@ -80,6 +99,10 @@ class Input:
     affine: bool = True
     static: bool = False
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.dim is not None and self.dim < 1:
+            raise ValueError(f"dim must be at least 1, got {self.dim}")
 
 
 class Hopfield(nn.Module):
@@ -130,32 +153,40 @@ class Hopfield(nn.Module):
         for name, group in (("state", state), ("stored", stored), ("projection", projection)):
             if not isinstance(group, Input):
                 raise TypeError(f"{name} must be an Input(...), got {group!r}")
+        for name, value in (
+            ("dim", dim), ("heads", heads), ("head_dim", head_dim), ("value_dim", value_dim)
+        ):  # fmt: skip
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if head_dim is None and dim % heads:
             raise ValueError(f"dim must be a multiple of heads unless head_dim is given, got {dim} "
                              f"and {heads}")  # fmt: skip
         self.heads, self.dim = heads, dim
-        self.head_dim = head_dim or dim // heads
-        self.value_dim = value_dim or self.head_dim
+        self.head_dim = dim // heads if head_dim is None else head_dim
+        self.value_dim = self.head_dim if value_dim is None else value_dim
         if (connected or projection.static) and self.value_dim != self.head_dim:
             raise ValueError("values that are connected or static have the width of keys, got "
                              f"{self.value_dim} and {self.head_dim}")  # fmt: skip
         self.association, self.connected = association, connected
+        # Said, and not read off a width: projected values can be as wide as one head's keys.
+        self.is_static = {"state": state.static, "stored": stored.static,
+                          "projection": projection.static and not connected}  # fmt: skip
         inner, values = heads * self.head_dim, heads * self.value_dim
-        self.state_norm, self.query = _make_entrance(state, state.dim or dim, inner, self.head_dim)
-        self.stored_norm, self.key = _make_entrance(stored, stored.dim or dim, inner, self.head_dim)
+        own, theirs = state.dim or dim, stored.dim or dim
+        self.state_norm, self.query = _make_entrance(state, own, inner, self.head_dim)
+        self.stored_norm, self.key = _make_entrance(stored, theirs, inner, self.head_dim)
         # Connected values come from the keys: they have no normalisation of their own.
         source = Input(norm=False, bias=projection.bias) if connected else projection
-        width = inner if connected else projection.dim or stored.dim or dim
+        width = inner if connected else projection.dim or theirs
         self.value_norm, self.value = _make_entrance(source, width, values, self.head_dim)
         self.output: nn.Module = nn.Identity()
         if output_dim != 0:
-            self.output = nn.Linear(values, output_dim or dim)
+            self.output = nn.Linear(values, dim if output_dim is None else output_dim)
             nn.init.normal_(self.output.weight, std=0.02)
             nn.init.zeros_(self.output.bias)
-        beta = association.beta or self.head_dim**-0.5
-        self.given_beta = [beta] * heads if isinstance(beta, float | int) else list(beta)
-        if len(self.given_beta) != heads or min(self.given_beta) <= 0:
-            raise ValueError(f"beta must be positive, one or {heads} of them, got {beta}")
+        self.given_beta = association.betas(heads) or [self.head_dim**-0.5] * heads
+        if len(self.given_beta) != heads:
+            raise ValueError(f"beta must be one number or {heads} of them, got {association.beta}")
         self.log_beta = None
         if association.learn_beta:
             self.log_beta = nn.Parameter(torch.tensor(self.given_beta).log())
@@ -174,26 +205,29 @@ class Hopfield(nn.Module):
         stored: Tensor | None = None,
         projection: Tensor | None = None,
         *,
-        counts: Tensor | None = None,
-        mask: Tensor | None = None,
+        counts: Tensor | Padding | None = None,
+        mask: Tensor | Mask | None = None,
     ) -> Tensor:
         """The states associate, and read: (B, S, output width).
+
+        A state that may see nothing, in an empty bag for one, reads zeros.
 
         Args:
             state: (B, S, D).
             stored: (B, N, Ds), by default the states.
             projection: (B, N, Dp), by default the stored patterns.
-            counts: (B, N) bool, True where a pattern counts.
-            mask: (S, N), (B, S, N) or (B, H, S, N); bool, True where a state may see a pattern, or
-                numbers to add to the scores.
+            counts: (B, N) bool, True where a pattern counts, or `Padding`.
+            mask: A mask of `quire.nn`, as of S queries and N keys; or (S, N), (B, S, N) or
+                (B, H, S, N), bool, True where a state may see a pattern, or numbers to add to the
+                scores, of which -inf and the lowest one of their dtype hide a pattern.
 
-        Raises ValueError if a bag has no pattern that counts (where it runs, RuntimeError, in a
-        graph of torch.compile or torch.export), TypeError for masks that are no tensors.
+        Raises ValueError for inputs or masks whose sizes do not fit and for masks of integers,
+        TypeError for what is no mask.
         """
         stored = state if stored is None else stored
         projection = stored if projection is None else projection
-        allowed = join_masks(counts, mask, stored)
-        q = self._enter(self.state_norm, self.query, state)
+        stored, projection, allowed = self._prepare(state, stored, projection, counts, mask)
+        q = self._enter("state", self.state_norm, self.query, state)
         beta = self.beta(q)
         if self._is_narrow(state, mask):
             mixed = self._associate_narrow(q, stored, projection, allowed, beta)
@@ -218,10 +252,12 @@ class Hopfield(nn.Module):
         state: Tensor,
         stored: Tensor | None = None,
         *,
-        counts: Tensor | None = None,
-        mask: Tensor | None = None,
+        counts: Tensor | Padding | None = None,
+        mask: Tensor | Mask | None = None,
     ) -> Tensor:
-        """The association of each head after all updates: (B, H, S, N).
+        """The association of each head after all updates, without dropout: (B, H, S, N).
+
+        Rows sum to 1, with `zero` to 1 less the weight of the pattern of zeros.
 
         Args:
             state: (B, S, D).
@@ -229,15 +265,40 @@ class Hopfield(nn.Module):
             counts: As in `forward`.
             mask: As in `forward`.
         """
-        stored = state if stored is None else stored
-        q = self._enter(self.state_norm, self.query, state)
+        given = state if stored is None else stored
+        stored, _, allowed = self._prepare(state, given, given, counts, mask)
+        q = self._enter("state", self.state_norm, self.query, state)
         k = self._keys(stored)
-        options: dict[str, Any] = {"beta": self.beta(q), "mask": join_masks(counts, mask, stored)}
+        if self.association.zero:
+            k, _, allowed = add_zero(k, k, allowed)
+        options: dict[str, Any] = {"beta": self.beta(q), "mask": allowed}
         options["weighting"] = self.association.weighting
         q = self._settle(q, lambda q: associate(q, k, **options))
-        return association_weights(q, k, **options)
+        return association_weights(q, k, **options)[..., : given.shape[1]]
 
-    def _is_narrow(self, state: Tensor, mask: Tensor | None) -> bool:
+    def _prepare(
+        self,
+        state: Tensor,
+        stored: Tensor,
+        projection: Tensor,
+        counts: Tensor | Padding | None,
+        mask: Tensor | Mask | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Patterns and projections, at least one of them, and the mask; arguments of `forward`."""
+        for name, x in (("state", state), ("stored", stored), ("projection", projection)):
+            if x.ndim != 3:
+                raise ValueError(f"{name} must be (batch, patterns, width), got {tuple(x.shape)}")
+        if projection.shape[1] != stored.shape[1]:
+            raise ValueError(f"there must be a projection for each of {stored.shape[1]} stored "
+                             f"patterns, got {projection.shape[1]}")  # fmt: skip
+        allowed = join_masks(counts, mask, state, stored, self.heads)
+        if stored.shape[1]:
+            return stored, projection, allowed
+        # One pattern that no state may see stands for none.
+        stored, projection = (x.new_zeros(x.shape[0], 1, x.shape[2]) for x in (stored, projection))
+        return stored, projection, stored.new_zeros((1, 1, 1, 1), dtype=torch.bool)
+
+    def _is_narrow(self, state: Tensor, mask: Tensor | Mask | None) -> bool:
         """Whether there are so few states that they, not the patterns, are projected."""
         rule, linear = self.association, (self.key, self.value)
         # These need the keys themselves, or heads and states apart.
@@ -293,9 +354,12 @@ class Hopfield(nn.Module):
             mixed = mixed[:, 0].unflatten(1, (self.heads, -1))  # (B, H, S, Ds or Dp)
             part = value if values else key
             # S mixtures are projected in place of N patterns. Weights sum to 1, so that the bias
-            # is added once.
+            # is added once; or to 0, where a bag has no pattern that counts.
             out = mixed @ part.weight.unflatten(0, (self.heads, -1)).mT
-            return out if part.bias is None else out + part.bias.view(self.heads, 1, -1)
+            if part.bias is None:
+                return out
+            out = out + part.bias.view(self.heads, 1, -1)
+            return out if mask is None else out.masked_fill(~mask.any(-1, keepdim=True), 0.0)
 
         return mix(self._settle(q, lambda q: mix(q, False)), True)
 
@@ -333,160 +397,55 @@ class Hopfield(nn.Module):
         for _ in steps:
             new = update(q)
             if rule.tolerance > 0:
-                # The largest move of any state in the batch, (H,), without gradient: it decides
-                # when to stop and is no part of the result.
-                moved = (new - q).detach().norm(dim=-1).amax((0, 2))
+                # Whether a state of the batch moves, (H,), without gradient: it decides when to
+                # stop and is no part of the result. Of no states none moves.
+                moves = (new - q).detach().norm(dim=-1) >= rule.tolerance
                 new = torch.where(active[:, None, None], new, q)
-                active = active & (moved >= rule.tolerance)
+                active = active & moves.any(2).any(0)
             q = new
             # A traced graph cannot stop early: there the updates that are left change nothing.
             if not torch.compiler.is_compiling() and not active.any():
                 break
         return q
 
-    def _enter(self, norm: nn.Module, project: nn.Module, x: Tensor) -> Tensor:
+    def _enter(self, name: str, norm: nn.Module, project: nn.Module, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, H, T, K), normalised there if so asked."""
-        x = self._split(project(norm(x)))
+        x = self._split(name, project(norm(x)))
         return layer_norm(x, x.shape[-1:]) if self.association.normalize else x
 
     def _keys(self, stored: Tensor) -> Tensor:
-        return self._enter(self.stored_norm, self.key, stored)
+        return self._enter("stored", self.stored_norm, self.key, stored)
 
     def _read(self, stored: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
         """Keys (B, H, N, K) and values (B, H, N, V)."""
         k = self._keys(stored)
         if not self.connected:
-            return k, self._split(self.value(self.value_norm(projection)))
+            return k, self._split("projection", self.value(self.value_norm(projection)))
         # Connected values are K W_V of the keys of all heads (equation 10), before normalisation.
         linear = self.key(self.stored_norm(stored))
-        if linear.shape[-1] == self.head_dim:  # static: every head sees the same
+        if self.is_static["stored"]:  # every head sees the same
             linear = linear.repeat(1, 1, self.heads)
-        return k, self._split(self.value(linear))
+        return k, self._split("projection", self.value(linear))
 
-    def _split(self, x: Tensor) -> Tensor:
+    def _split(self, name: str, x: Tensor) -> Tensor:
         """(B, T, H * width) or, static, (B, T, K) -> (B, H, T, width)."""
-        if x.shape[-1] == self.head_dim and self.heads > 1:
+        if self.is_static[name]:
+            if x.shape[-1] != self.head_dim:
+                raise ValueError(f"{name} is static and must be {self.head_dim} wide, got "
+                                 f"{x.shape[-1]}")  # fmt: skip
             return x[:, None].expand(-1, self.heads, -1, -1)
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-class HopfieldPooling(nn.Module):
-    """Learned states pool a set of patterns of any size into one vector (section 3).
-
-    Args:
-        dim: Width D of the patterns.
-        heads: H.
-        quantity: Learned states; their outputs are put side by side.
-        options: As in `Hopfield`; `state` is for the learned states, by default static (K wide).
-
-    Example:
-        >>> import torch
-        >>> from quire.papers.hopfield import HopfieldPooling
-        >>> HopfieldPooling(8, 2, quantity=3)(torch.randn(2, 5, 8)).shape
-        torch.Size([2, 24])
-    """
-
-    def __init__(self, dim: int, heads: int = 1, *, quantity: int = 1, **options: Any) -> None:
-        super().__init__()
-        state = options.pop("state", Input(norm=False, static=True))
-        self.hopfield = Hopfield(dim, heads, state=state, **options)
-        width = self.hopfield.head_dim if state.static else state.dim or dim
-        self.states = nn.Parameter(0.02 * torch.randn(1, quantity, width))
-
-    def forward(
-        self,
-        patterns: Tensor,
-        projection: Tensor | None = None,
-        *,
-        counts: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """The pooled patterns: (B, quantity * output width).
-
-        Args:
-            patterns: (B, N, D).
-            projection: (B, N, Dp), by default the patterns.
-            counts: As in `Hopfield`.
-            mask: As in `Hopfield`.
-        """
-        states = self.states.expand(patterns.shape[0], -1, -1)
-        return self.hopfield(states, patterns, projection, counts=counts, mask=mask).flatten(1)
-
-    def weights(self, patterns: Tensor, *, counts: Tensor | None = None) -> Tensor:
-        """The association of each learned state: (B, H, quantity, N)."""
-        states = self.states.expand(patterns.shape[0], -1, -1)
-        return self.hopfield.weights(states, patterns, counts=counts)
-
-
-class HopfieldLayer(nn.Module):
-    """Inputs associate with learned stored patterns and read learned projections (section 3).
-
-    `store` puts given patterns in, e.g. a training set.
-
-    Args:
-        dim: Width D of the inputs.
-        heads: H.
-        quantity: Stored patterns.
-        separate: Whether the projections are parameters of their own, else they are the patterns.
-        options: As in `Hopfield`; `stored` and `projection` are static by default (K wide).
-
-    Example:
-        >>> import torch
-        >>> from quire.papers.hopfield import HopfieldLayer
-        >>> HopfieldLayer(8, 2, quantity=50)(torch.randn(3, 5, 8)).shape
-        torch.Size([3, 5, 8])
-    """
-
-    def __init__(
-        self, dim: int, heads: int = 1, *, quantity: int = 1, separate: bool = True, **options: Any
-    ) -> None:
-        super().__init__()
-        fixed = Input(norm=False, static=True)
-        stored, projection = (options.pop(key, fixed) for key in ("stored", "projection"))
-        self.hopfield = Hopfield(dim, heads, stored=stored, projection=projection, **options)
-        widths = [
-            self.hopfield.head_dim if part.static else part.dim or dim
-            for part in (stored, projection)
-        ]
-        self.stored = nn.Parameter(0.02 * torch.randn(quantity, widths[0]))
-        self.projection = (
-            nn.Parameter(0.02 * torch.randn(quantity, widths[1])) if separate else None
-        )
-
-    def forward(
-        self, state: Tensor, *, counts: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """state (B, S, D) or (B, D) -> the same with the output width.
-
-        counts: (quantity,) bool, True where a stored pattern counts. mask: (S, N), bool or numbers.
-        """
-        check_tensor("counts", counts, "of bool, (quantity,)")
-        check_tensor("mask", mask, "(states, quantity)")
-        if mask is not None:
-            mask = mask.repeat(math.prod(state.shape[:-2]), 1)
-        projection = None if self.projection is None else self.projection[None]
-        # All inputs see the same patterns, so they are the states of one bag.
-        flat = state.reshape(1, -1, state.shape[-1])
-        counts = None if counts is None else counts[None]
-        out = self.hopfield(flat, self.stored[None], projection, counts=counts, mask=mask)
-        return out.view(*state.shape[:-1], -1)
-
-    @torch.no_grad()
-    def store(self, patterns: Tensor, projection: Tensor | None = None) -> None:
-        """Put patterns (quantity, width) and their projections in place of the learned ones."""
-        for parameter, value in ((self.stored, patterns), (self.projection, projection)):
-            if parameter is not None and value is not None:
-                if parameter.shape != value.shape:
-                    raise ValueError(f"patterns must be {tuple(parameter.shape)}, got "
-                                     f"{tuple(value.shape)}")  # fmt: skip
-                parameter.copy_(value)
 
 
 def _make_entrance(
     source: Input, width: int, inner: int, head_dim: int
 ) -> tuple[nn.Module, nn.Module]:
     """Normalisation and projection of an input, `width` -> `inner` (all heads), static K wide."""
-    if source.static and width != head_dim:
+    if source.static:
+        if source.dim not in (None, head_dim):
+            raise ValueError(
+                f"a static input is {head_dim} wide, as a head's keys, got {source.dim}"
+            )
         width = head_dim
     norm: nn.Module = nn.Identity()
     if source.norm:

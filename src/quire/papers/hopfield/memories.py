@@ -29,16 +29,18 @@ class HebbianMemory:
     def __init__(self, stored: Tensor) -> None:
         check_bits(stored)
         self.stored = stored
-        self.weight = stored.T @ stored / stored.shape[1]
+        # Sums over many patterns lose counts in half precision.
+        exact = stored.to(torch.promote_types(stored.dtype, torch.float32))
+        self.weight = exact.T @ exact / stored.shape[1]
         self.weight.fill_diagonal_(0)
 
     def energy(self, state: Tensor) -> Tensor:
         """-1/2 state W state: (S, K) -> (S,)."""
-        return -0.5 * ((state @ self.weight) * state).sum(-1)
+        return -0.5 * (self.field(state) * state).sum(-1)
 
     def field(self, state: Tensor) -> Tensor:
         """What each bit's sign becomes: (S, K) -> (S, K)."""
-        return state @ self.weight
+        return state.to(self.weight.dtype) @ self.weight
 
     def retrieve(self, state: Tensor, *, limit: int = 20) -> Tensor:
         """All bits at once, until nothing changes, at most `limit` times: (S, K)."""

@@ -30,8 +30,9 @@ def pattern_separation(stored: Tensor) -> Tensor:
 class CapacityBound(NamedTuple):
     """The lower bound of theorem 3.
 
-    base: c, of which the capacity is sqrt(p) c^((d - 1) / 4). patterns: that number. valid: whether
-    the theorem's condition c >= (2 / sqrt(p))^(4 / (d - 1)) is met.
+    base: c, of which the capacity is sqrt(p) c^((d - 1) / 4). patterns: that number. Both are
+    infinite where floating point ends. valid: whether the theorem's condition
+    c >= (2 / sqrt(p))^(4 / (d - 1)) is met.
     """
 
     base: float
@@ -60,25 +61,42 @@ def capacity_bound(
         >>> round(capacity_bound(20, radius=3.0).base, 4), round(capacity_bound(75).base, 4)
         (3.1546, 1.3719)
     """
-    if dim < 2 or beta <= 0 or radius <= 0 or not 0 < p < 1:
+    if dim < 2 or not (beta > 0 and radius > 0 and 0 < p < 1):
         raise ValueError(
             "dim > 1, beta > 0, radius > 0 and 0 < p < 1 expected, "
             f"got {dim}, {beta}, {radius} and {p}"
         )
+    if not 0 < beta * radius * radius * p < math.inf:
+        raise ValueError(f"beta radius^2 p leaves floating point, got {beta}, {radius} and {p}")
     from scipy.special import lambertw  # 0.15 s, and only this needs it
 
     a = 2 / (dim - 1) * (1 + math.log(2 * beta * radius**2 * p * (dim - 1)))
     b = 2 * radius**2 * beta / 5
-    base = b / float(lambertw(math.exp(a + math.log(b))).real)
     needed = (2 / math.sqrt(p)) ** (4 / (dim - 1))
-    return CapacityBound(base, math.sqrt(p) * base ** ((dim - 1) / 4), base >= needed)
+    exponent = a + math.log(b)
+    try:
+        base = b / float(lambertw(math.exp(exponent)).real)
+    except ZeroDivisionError:  # exp(a + ln b) is 0 in floating point, and W(x) is x for small x
+        base = math.exp(-a) if a > -700 else math.inf
+    except OverflowError:  # and here infinite: W solves W + ln W = a + ln b
+        root = exponent
+        for _ in range(5):
+            root = exponent - math.log(root)
+        base = b / root
+    try:
+        patterns = math.sqrt(p) * base ** ((dim - 1) / 4)
+    except OverflowError:
+        patterns = math.inf
+    return CapacityBound(base, patterns, base >= needed)
 
 
 def energy_bounds(stored: Tensor, *, beta: float) -> tuple[float, float]:
     """Upper bounds of the energy in the convex hull (lemma A1).
 
-    They are 2 M^2 and ln(N) / beta + M^2 / 2.
+    They are 2 M^2 and ln(N) / beta + M^2 / 2. Raises ValueError for no pattern or a beta that is
+    not positive.
     """
+    check_stored(stored, beta)
     square = float(stored.square().sum(-1).max())
     return 2 * square, math.log(len(stored)) / beta + square / 2
 
@@ -98,8 +116,10 @@ class RetrievalBounds(NamedTuple):
 def retrieval_bounds(stored: Tensor, *, beta: float, distance: Tensor) -> RetrievalBounds:
     """Theorems 4 and 5 for states at a distance (N,) from their pattern.
 
-    distance: the larger of ||xi - x_i|| and ||x_i* - x_i||, with x_i* the fixed point.
+    distance: the larger of ||xi - x_i|| and ||x_i* - x_i||, with x_i* the fixed point. Raises
+    ValueError for fewer than two patterns or a beta that is not positive.
     """
+    check_stored(stored, beta)
     n, largest = len(stored), float(stored.norm(dim=-1).max())
     gap = pattern_separation(stored)
     decay = (-beta * (gap - 2 * distance * largest)).exp()
@@ -108,3 +128,11 @@ def retrieval_bounds(stored: Tensor, *, beta: float, distance: Tensor) -> Retrie
         error=2 * (n - 1) * largest * decay,
         fixed_point=2 * math.e * (n - 1) * largest * (-beta * gap).exp(),
     )
+
+
+def check_stored(stored: Tensor, beta: float) -> None:
+    """Raises ValueError unless stored is (N, K) with a pattern, and beta positive."""
+    if stored.ndim != 2 or not len(stored):
+        raise ValueError(f"stored must be (patterns, dim), got {tuple(stored.shape)}")
+    if not 0 < beta < math.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")

@@ -1,9 +1,7 @@
 """Transformers are RNNs: linear attention in parallel, chunked and recurrent form."""
 
 from quire.papers.linear_transformer.attention import (
-    FeatureMap,
     LinearAttention,
-    LinearState,
     linear_attention,
     naive_linear_attention,
     recurrent_step,
@@ -24,12 +22,14 @@ from quire.papers.linear_transformer.models import (
     SpeechModel,
     best_path,
     build_encoder,
+    choose_token,
     edit_distance,
     generate,
     recomputing_extend,
     recurrent_extend,
 )
 from quire.papers.linear_transformer.recurrent import Recurrent
+from quire.papers.linear_transformer.state import FeatureMap, LinearState, ScaledState, Sums
 
 __all__ = [
     "CosineReweighting",
@@ -39,11 +39,14 @@ __all__ = [
     "LinearAttention",
     "LinearState",
     "Recurrent",
+    "ScaledState",
     "SequenceModel",
     "SpeechModel",
+    "Sums",
     "best_path",
     "build_encoder",
     "causal_attention",
+    "choose_token",
     "edit_distance",
     "elu_plus_one",
     "generate",

@@ -1,32 +1,33 @@
 """Linear attention in its three forms: over whole sequences, by chunks where causal, and as an RNN.
 
-B batch, H heads, T tokens (Tq of queries, Tk of keys), K width of queries and keys, C features of a
-feature map, M width of the values. All sums are float32 at least, whatever the inputs are.
+B batch, H heads (G of keys and values, which divide H), T tokens (Tq of queries, Tk of keys), K
+width of queries and keys, C features of a feature map, M width of the values. All sums are float32
+at least, whatever the inputs are.
 """
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from quire.nn import Causal, Mask, Padding, conjuncts
-from quire.papers.linear_transformer.causal import causal_attention, without_autocast
+from quire.nn import Causal, Mask, Padding, conjuncts, fit_mask, repeat_heads
+from quire.papers.linear_transformer.causal import (
+    causal_attention,
+    causal_product,
+    widen,
+    without_autocast,
+)
 from quire.papers.linear_transformer.features import elu_plus_one
-
-FeatureMap = Callable[[Tensor], Tensor]
-"""(..., K) -> (..., C); see `quire.papers.linear_transformer.features`."""
-
-
-class LinearState(NamedTuple):
-    """All that is kept of the keys and values that went by (eqs. 16 to 19).
-
-    S: (B, H, C, M), the sum of phi(k) v^T. z: (B, H, C), the sum of phi(k).
-    """
-
-    S: Tensor
-    z: Tensor
+from quire.papers.linear_transformer.state import (
+    FeatureMap,
+    Sums,
+    add_states,
+    attend_by_exponents,
+    has_exponents,
+    map_exponents,
+    map_keys,
+    read_state,
+    sum_keys,
+)
 
 
 def linear_attention(
@@ -48,8 +49,8 @@ def linear_attention(
 
     Args:
         q: (B, H, Tq, K).
-        k: (B, H, Tk, K).
-        v: (B, H, Tk, M).
+        k: (B, G, Tk, K).
+        v: (B, G, Tk, M).
         mask: `Causal`, `Padding` or both, joined by &.
         causal: The same as the mask `Causal`.
         feature_map: phi, not negative.
@@ -64,20 +65,26 @@ def linear_attention(
         >>> linear_attention(q, k, v, causal=True).shape
         torch.Size([2, 4, 100, 8])
     """
-    _check(q, k, v)
-    causal, paddings = _read(mask, causal)
+    check_shapes(q, k, v)
+    causal, paddings = _read(fit_mask(mask, q, k), causal)
     with without_autocast(q):
-        phi_q, phi_k, values = feature_map(_wide(q)), feature_map(_wide(k)), _wide(v)
-        phi_k = _hide(phi_k, paddings)
+        queries, values = widen(q), widen(v)
         if not causal:
-            return _read_out(_sums(phi_k, values), phi_q, eps).to(v.dtype)
-        queries, keys = q.shape[-2], k.shape[-2]
+            state = sum_keys(feature_map, widen(k), values, paddings)
+            return read_state(state, feature_map, queries, eps).to(v.dtype)
+        keys = map_keys(feature_map, widen(k), paddings)
+        keys, values = repeat_heads(q, keys, values)
         # The causal form has a key for each query: those beyond the last query go unseen, and
         # keys that are missing are zeros, which weigh nothing.
-        if queries != keys:  # negative padding cuts
-            phi_k, values = (pad(x, (0, 0, 0, queries - keys)) for x in (phi_k, values))
+        if q.shape[-2] != k.shape[-2]:  # negative padding cuts
+            more = (0, 0, 0, q.shape[-2] - k.shape[-2])
+            keys = pad(keys, more, value=-torch.inf if has_exponents(feature_map) else 0.0)
+            values = pad(values, more)
+        if has_exponents(feature_map):
+            exponents = map_exponents(feature_map, queries)
+            return attend_by_exponents(exponents, keys, values, None, eps=eps)[0].to(v.dtype)
         # Batch and heads are alike to the sums: one batch of matmuls for both.
-        rows = (x.flatten(0, 1) for x in (phi_q, phi_k, values))
+        rows = (x.flatten(0, 1) for x in (feature_map(queries), keys, values))
         attended = causal_attention(*rows, eps=eps, chunk=chunk)
     return attended.unflatten(0, q.shape[:2]).to(v.dtype)
 
@@ -95,8 +102,8 @@ def naive_linear_attention(
 
     Args:
         q: (B, H, Tq, K).
-        k: (B, H, Tk, K).
-        v: (B, H, Tk, M).
+        k: (B, G, Tk, K).
+        v: (B, G, Tk, M).
         mask: Any.
         feature_map: phi.
         eps: Added to the normaliser.
@@ -106,33 +113,37 @@ def naive_linear_attention(
         >>> naive_linear_attention(q, k, v).shape
         torch.Size([2, 4, 10, 8])
     """
-    weights = feature_map(q) @ feature_map(k).mT
-    if mask is not None:
-        batch, heads, queries, keys = weights.shape
-        weights = weights * mask.dense(queries, keys, batch, heads, q.device)
-    return weights @ v / (weights.sum(-1, keepdim=True) + eps)
+    check_shapes(q, k, v)
+    mask = fit_mask(mask, q, k)
+    with without_autocast(q):
+        keys, values = repeat_heads(q, feature_map(widen(k)), widen(v))
+        weights = feature_map(widen(q)) @ keys.mT
+        if mask is not None:
+            batch, heads, queries, count = weights.shape
+            weights = weights * mask.dense(queries, count, batch, heads, q.device)
+        return (weights @ values / (weights.sum(-1, keepdim=True) + eps)).to(v.dtype)
 
 
 def recurrent_step(
-    state: LinearState | None,
+    state: Sums | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     *,
     feature_map: FeatureMap = elu_plus_one,
     eps: float = 1e-6,
-) -> tuple[Tensor, LinearState]:
+) -> tuple[Tensor, Sums]:
     """One token of causal linear attention as an RNN: what q attends to, and the new state.
 
     Equations 18 to 20: S += phi(k) v^T, z += phi(k), output phi(q)^T S / (phi(q)^T z + eps). q, k
-    and v may all have a token axis of length 1 before the last; the output has v's shape and dtype.
-    The old state is left as it was.
+    and v may all have a token axis of length 1 before the last; the output has their shape with
+    q's heads, and v's dtype. The old state is left as it was.
 
     Args:
         state: None begins.
         q: (B, H, K).
-        k: (B, H, K).
-        v: (B, H, M).
+        k: (B, G, K).
+        v: (B, G, M).
         feature_map: phi, not negative.
         eps: Added to the normaliser.
 
@@ -146,15 +157,16 @@ def recurrent_step(
     """
     if v.ndim not in (3, 4) or (v.ndim == 4 and v.shape[-2] != 1):
         raise ValueError(f"a step takes v (B, H, M) or (B, H, 1, M), got {tuple(v.shape)}")
-    shape, dtype = v.shape, v.dtype
-    if v.ndim == 3:
+    flat = v.ndim == 3
+    if flat:
         q, k, v = q[..., None, :], k[..., None, :], v[..., None, :]
+    check_shapes(q, k, v)
     with without_autocast(q):
-        new = _sums(feature_map(_wide(k)), _wide(v))
+        new = sum_keys(feature_map, widen(k), widen(v))
         if state is not None:
-            new = LinearState(state.S + new.S, state.z + new.z)
-        attended = _read_out(new, feature_map(_wide(q)), eps)
-    return attended.to(dtype).view(shape), new
+            new = add_states(state, new)
+        attended = read_state(new, feature_map, widen(q), eps).to(v.dtype)
+    return (attended[..., 0, :] if flat else attended), new
 
 
 class LinearAttention(nn.Module):
@@ -179,54 +191,60 @@ class LinearAttention(nn.Module):
         self.eps = eps
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None = None) -> Tensor:
-        """q (B, H, Tq, K), k (B, H, Tk, K), v (B, H, Tk, M) -> (B, H, Tq, M)."""
+        """q (B, H, Tq, K), k (B, G, Tk, K), v (B, G, Tk, M) -> (B, H, Tq, M)."""
         return linear_attention(
             q, k, v, mask, feature_map=self.feature_map, chunk=self.chunk, eps=self.eps
         )
 
-    def write(
-        self, state: LinearState | None, k: Tensor, v: Tensor, mask: Padding | None = None
-    ) -> LinearState:
-        """The state after keys k (B, H, T, K) and values v (B, H, T, M): see `quire.nn.Memory`.
-
-        The old state is written over, unless gradients are recorded.
-        """
+    def write(self, state: Sums | None, k: Tensor, v: Tensor, mask: Padding | None = None) -> Sums:
+        """The state after keys k (B, G, T, K) and values v (B, G, T, M): see `quire.nn.Memory`."""
+        _, paddings = _read(fit_mask(mask, k, k), False)
         with without_autocast(k):
-            phi_k, values = self.feature_map(_wide(k)), _wide(v)
-            new = _sums(_hide(phi_k, [] if mask is None else [mask]), values)
-        if state is None:
-            return new
-        if torch.is_grad_enabled() and any(x.requires_grad for x in (*state, *new)):
-            return LinearState(state.S + new.S, state.z + new.z)
-        return LinearState(state.S.add_(new.S), state.z.add_(new.z))
+            new = sum_keys(self.feature_map, widen(k), widen(v), paddings)
+            return new if state is None else add_states(state, new)
 
-    def read(self, state: LinearState, q: Tensor) -> Tensor:
+    def read(self, state: Sums, q: Tensor) -> Tensor:
         """What queries q (B, H, T, K) attend to in all that was written: (B, H, T, M)."""
         with without_autocast(q):
-            return _read_out(state, self.feature_map(_wide(q)), self.eps).to(q.dtype)
+            return read_state(state, self.feature_map, widen(q), self.eps).to(q.dtype)
 
+    def extend(
+        self, state: Sums, q: Tensor, k: Tensor, v: Tensor, mask: Padding | None = None
+    ) -> tuple[Tensor, Sums]:
+        """What each of T more tokens attends to, in all before it and itself, and the state.
 
-def _sums(phi_k: Tensor, v: Tensor) -> LinearState:
-    return LinearState(phi_k.mT @ v, phi_k.sum(-2))
+        Args:
+            state: Of the keys before.
+            q: (B, H, T, K).
+            k: (B, G, T, K).
+            v: (B, G, T, M).
+            mask: Which of these keys count; None counts all.
+        """
+        check_shapes(q, k, v)
+        _, paddings = _read(fit_mask(mask, q, k), False)
+        with without_autocast(q):
+            after, shared = self.write(state, k, v, mask), state
+            keys = map_keys(self.feature_map, widen(k), paddings)
+            keys, values = repeat_heads(q, keys, widen(v))
+            if q.shape[1] != k.shape[1]:
+                times = q.shape[1] // k.shape[1]
+                repeated = (x.repeat_interleave(times, 1) for x in state)
+                shared = type(state)(*repeated)
+            attended = self._attend_after(shared, widen(q), keys, values)
+        return attended.to(v.dtype), after
 
-
-def _read_out(state: LinearState, phi_q: Tensor, eps: float) -> Tensor:
-    """Two matmuls and a division: (B, H, T, M)."""
-    return phi_q @ state.S / (phi_q @ state.z[..., None] + eps)
-
-
-def _wide(x: Tensor) -> Tensor:
-    """x in float32 at least: half precision cannot sum over thousands of tokens."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _hide(phi_k: Tensor, paddings: list[Padding]) -> Tensor:
-    """Zero features where a key does not count: it then adds nothing to any sum."""
-    batch, _, keys, _ = phi_k.shape
-    for padding in paddings:
-        counts = padding.dense(1, keys, batch, device=phi_k.device)
-        phi_k = phi_k.masked_fill(~counts.mT, 0.0)
-    return phi_k
+    def _attend_after(self, state: Sums, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The causal form begun with a state, all with H heads; keys are mapped."""
+        if has_exponents(self.feature_map):
+            exponents = map_exponents(self.feature_map, q)
+            return attend_by_exponents(exponents, keys, values, state, eps=self.eps)[0]
+        phi_q = self.feature_map(q)
+        values = pad(values, (0, 1), value=1.0)
+        rows = [x.flatten(0, 1) for x in (phi_q, keys, values)]
+        total = causal_product(rows[0], rows[1], rows[2], self.chunk).unflatten(0, q.shape[:2])
+        # What came before is one more product, its normaliser the last column.
+        total = total + phi_q @ torch.cat((state.S, state.z[..., None]), -1)
+        return total[..., :-1] / (total[..., -1:] + self.eps)
 
 
 def _read(mask: Mask | None, causal: bool) -> tuple[bool, list[Padding]]:
@@ -244,12 +262,13 @@ def _read(mask: Mask | None, causal: bool) -> tuple[bool, list[Padding]]:
     return causal, paddings
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor) -> None:
+def check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
+    """Raises ValueError where queries, keys and values do not fit one another."""
     shapes = [tuple(x.shape) for x in (q, k, v)]
-    fit = all(len(shape) == 4 for shape in shapes)
-    fit = fit and shapes[0][:2] == shapes[1][:2] == shapes[2][:2]
-    if not fit or shapes[0][3] != shapes[1][3] or shapes[1][2] != shapes[2][2]:
+    fit = all(len(shape) == 4 for shape in shapes) and shapes[1][1] > 0
+    fit = fit and shapes[0][0] == shapes[1][0] and shapes[1][:3] == shapes[2][:3]
+    if not fit or shapes[0][3] != shapes[1][3] or shapes[0][1] % shapes[1][1]:
         raise ValueError(
-            "q, k, v must be (B, H, Tq, K), (B, H, Tk, K), (B, H, Tk, M), got "
-            + ", ".join(map(str, shapes))
+            "q, k, v must be (B, H, Tq, K), (B, G, Tk, K), (B, G, Tk, M) with G a divisor of H, "
+            "got " + ", ".join(map(str, shapes))
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
 
@@ -17,12 +17,13 @@ def causal_attention(
 ) -> Tensor:
     """sum_{j<=i} (q_i . k_j) v_j / (sum_{j<=i} q_i . k_j + eps) (eqs. 8 to 12).
 
-    Gives (R, N, M).
+    Gives (R, N, M) in v's dtype; sums are float32 at least, inside autocast too. Derivatives of any
+    order, `torch.func` and forward mode are right; only the first in reverse is O(N) in memory.
 
     Args:
         q: (R, N, C), the feature map applied.
         k: (R, N, C), the feature map applied.
-        v: (R, N, M), of the same dtype.
+        v: (R, N, M).
         eps: Added to the normaliser.
         chunk: Tokens whose pairs are formed at once; N gives the parallel form, 1 the recurrent.
 
@@ -30,11 +31,40 @@ def causal_attention(
     """
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1, got {chunk}")
-    if q.shape[1] <= chunk:  # nothing comes before the only chunk
+    with without_autocast(q):
+        return _attend(widen(q), widen(k), widen(v), eps, chunk).to(v.dtype)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, eps: float, chunk: int) -> Tensor:
+    if q.shape[1] <= chunk or not len(q):  # nothing comes before the only chunk
         pairs = torch.bmm(q, k.mT).tril()
         return torch.bmm(pairs, v) / (pairs.sum(-1, keepdim=True) + eps)
-    attended: Tensor = ChunkedCausal.apply(q, k, v, eps, chunk)
+    if forward_ad._current_level >= 0:  # torch takes a function's forward derivative only once
+        numerator = causal_product(q, k, pad(v, (0, 1), value=1.0), chunk)
+        return numerator[..., :-1] / (numerator[..., -1:] + eps)
+    attended: Tensor = ChunkedCausal.apply(q, k, v, eps, chunk)[0]
     return attended
+
+
+def causal_product(q: Tensor, k: Tensor, v: Tensor, chunk: int) -> Tensor:
+    """sum_{j<=i} (q_i . k_j) v_j in operations that torch differentiates: (R, N, M).
+
+    One batch of products for all chunks, so a state a chunk is in memory.
+
+    Args:
+        q: (R, N, C).
+        k: (R, N, C).
+        v: (R, N, M).
+        chunk: Tokens whose pairs are formed at once.
+    """
+    length = q.shape[1]
+    q, k, v = (
+        pad(x, (0, 0, 0, -length % chunk)).unflatten(1, (-(-length // chunk), chunk))
+        for x in (q, k, v)
+    )
+    sums = (k.mT @ v).cumsum(1)
+    before = pad(sums[:, :-1], (0, 0, 0, 0, 1, 0))
+    return ((q @ k.mT).tril() @ v + q @ before).flatten(1, 2)[:, :length]
 
 
 class ChunkedCausal(torch.autograd.Function):
@@ -51,8 +81,8 @@ class ChunkedCausal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, eps: float, chunk: int) -> Tensor:
-        """See `causal_attention`."""
+    def forward(q: Tensor, k: Tensor, v: Tensor, eps: float, chunk: int) -> tuple[Tensor, Tensor]:
+        """See `causal_attention`; beside it the normaliser (R, N, 1)."""
         out = torch.empty_like(v, memory_format=torch.contiguous_format)
         scale = v.new_empty(*v.shape[:2], 1)
         state = v.new_zeros(len(q), q.shape[-1], v.shape[-1] + 1)
@@ -67,17 +97,62 @@ class ChunkedCausal(torch.autograd.Function):
             denominator = numerator[..., -1:] + eps
             torch.div(numerator[..., :-1], denominator, out=out[:, block])
             scale[:, block] = denominator
-        # No state is kept: the backward pass sums anew.
-        ctx.save_for_backward(q, k, v, out, scale)
-        ctx.chunk = chunk
-        return out
+        return out, scale
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """No state is kept: the backward pass sums anew."""
+        q, k, v, ctx.eps, ctx.chunk = inputs
+        ctx.save_for_backward(q, k, v, *output)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of q, k and v, in two sweeps."""
+        q, k, v, out, scale = ctx.saved_tensors
         with without_autocast(grad):
-            return *compute_gradients(grad, ctx.chunk, *ctx.saved_tensors), None, None
+            if torch.is_grad_enabled():  # asked for further derivatives
+                return *derive_gradients(grad, ctx.chunk, q, k, v, eps=ctx.eps), None, None
+            return *compute_gradients(grad, ctx.chunk, q, k, v, out, scale), None, None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+        """One more axis of q, k and v is more rows."""
+        size = info.batch_size
+        q, k, v = (
+            (x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
+            for x, dim in zip(inputs[:3], in_dims, strict=False)
+        )
+        out, scale = ChunkedCausal.apply(q, k, v, *inputs[3:])
+        return (out.unflatten(0, (size, -1)), scale.unflatten(0, (size, -1))), (0, 0)
+
+
+def derive_gradients(
+    grad: Tensor, chunk: int, q: Tensor, k: Tensor, v: Tensor, *, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`compute_gradients` in operations that torch differentiates again.
+
+    Args:
+        grad: Of the output (R, N, M).
+        chunk: Tokens whose pairs are formed at once.
+        q: (R, N, C).
+        k: (R, N, C).
+        v: (R, N, M).
+        eps: Added to the normaliser.
+    """
+    values = pad(v, (0, 1), value=1.0)
+    numerator = causal_product(q, k, values, chunk)
+    scale = numerator[..., -1:] + eps
+    out = numerator[..., :-1] / scale
+    d = torch.cat((grad, -(out * grad).sum(-1, keepdim=True)), -1) / scale
+    # Each gradient is the same product of other tensors; those of keys and values sum backwards.
+    dq = causal_product(d, values, k, chunk)
+    later_d, later_q, later_k, later_v = (x.flip(1) for x in (d, q, k, values))
+    dk = causal_product(later_v, later_d, later_q, chunk).flip(1)
+    dv = causal_product(later_k, later_q, later_d, chunk).flip(1)
+    return dq, dk, dv[..., :-1]
 
 
 def compute_gradients(
@@ -135,11 +210,16 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if available else nullcontext()
 
 
+def widen(x: Tensor) -> Tensor:
+    """x in float32 at least: half precision cannot sum over thousands of tokens."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def split_blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
     """Stretches of whole chunks that are computed together: as many as fit a processor's cache."""
     # In numbers. On an accelerator as much as its memory takes with ease.
     room = 2**18 if q.device.type == "cpu" else 2**26
-    each = len(q) * max(chunk * chunk, q.shape[-1] * (v.shape[-1] + 1))
+    each = max(1, len(q) * max(chunk * chunk, q.shape[-1] * (v.shape[-1] + 1)))
     width = chunk * max(1, room // each)
     length = q.shape[1]
     return [slice(start, min(start + width, length)) for start in range(0, length, width)]
@@ -161,12 +241,12 @@ def cut_chunks(x: Tensor, block: slice, chunk: int, *, ones: bool = False) -> Te
         part = pad(part, (0, 1), value=1.0)
     if part.shape[1] % chunk:
         part = pad(part, (0, 0, 0, -part.shape[1] % chunk))
-    return part.reshape(-1, chunk, part.shape[-1])
+    return part.reshape(len(x) * (part.shape[1] // chunk), chunk, part.shape[-1])
 
 
 def join(x: Tensor, block: slice, rows: int) -> Tensor:
     """The opposite of `cut_chunks`: (R * chunks, chunk, C) to (R, tokens of the block, C)."""
-    return x.view(rows, -1, x.shape[-1])[:, : block.stop - block.start]
+    return x.view(rows, len(x) // rows * x.shape[1], x.shape[-1])[:, : block.stop - block.start]
 
 
 def scan_sums(

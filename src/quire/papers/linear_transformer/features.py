@@ -8,23 +8,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 
 class EluPlusOne(torch.autograd.Function):
     """exp(x) below 0, x + 1 above; its derivative is min(phi, 1), so that only phi is kept."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         """As `elu_plus_one`; elu(x) + 1 as written rounds small values to multiples of 6e-8."""
-        phi = _elu_plus_one(x)
-        ctx.save_for_backward(phi)
-        return phi
+        return _elu_plus_one(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Only phi is kept."""
+        ctx.save_for_backward(output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         """grad times exp(x) or 1."""
         (phi,) = ctx.saved_tensors
-        return phi.clamp(max=1).mul_(grad)
+        return phi.clamp(max=1) * grad
 
 
 def elu_plus_one(x: Tensor) -> Tensor:
@@ -34,14 +40,15 @@ def elu_plus_one(x: Tensor) -> Tensor:
         >>> elu_plus_one(torch.tensor([-1.0, 0.0, 2.0]))
         tensor([0.3679, 1.0000, 3.0000])
     """
-    if not (torch.is_grad_enabled() and x.requires_grad):
+    # torch takes a function's forward derivative only once: there it differentiates the operations.
+    if forward_ad._current_level >= 0 or not (torch.is_grad_enabled() and x.requires_grad):
         return _elu_plus_one(x)
     phi: Tensor = EluPlusOne.apply(x)
     return phi
 
 
 def _elu_plus_one(x: Tensor) -> Tensor:
-    return x.clamp(max=0).exp_().add_(x.clamp(min=0))
+    return x.clamp(max=0).exp_() + x.clamp(min=0)
 
 
 def identity(x: Tensor) -> Tensor:
@@ -133,10 +140,15 @@ class Favor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., K) -> (..., C)."""
+        return self.exponents(x).exp() / len(self.projection) ** 0.5
+
+    def exponents(self, x: Tensor) -> Tensor:
+        """ln of the features but for their common factor, w x' - x'.x' / 2: (..., K) -> (..., C).
+
+        Of a long x all features round to 0: attention is computed with these instead.
+        """
         x = x / x.shape[-1] ** 0.25
-        rows = self.projection.to(x.dtype)
-        exponent = x @ rows.mT - x.square().sum(-1, keepdim=True) / 2
-        return exponent.exp() / len(rows) ** 0.5
+        return x @ self.projection.to(x.dtype).mT - x.square().sum(-1, keepdim=True) / 2
 
 
 class Hedgehog(nn.Module):
@@ -155,7 +167,9 @@ class Hedgehog(nn.Module):
         self.weight = nn.Parameter(torch.eye(dim).repeat(heads, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, T, K) -> (B, H, T, 2 K)."""
+        """(B, H, T, K) -> (B, H, T, 2 K). Raises ValueError for another number of heads."""
+        if x.shape[-3] != len(self.weight):
+            raise ValueError(f"a matrix for each of {len(self.weight)} heads, got {x.shape[-3]}")
         x = x @ self.weight.to(x.dtype)
         return torch.cat((x, -x), -1).softmax(-1)
 

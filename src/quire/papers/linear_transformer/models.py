@@ -38,6 +38,7 @@ def build_encoder(
     positions: nn.Module | None = None,
     norm: Norm = "pre",
     hidden: int | None = None,
+    dropout: float = 0.0,
 ) -> Encoder:
     """A stack whose layers each have a kernel of their own, with biases everywhere.
 
@@ -49,6 +50,8 @@ def build_encoder(
         positions: Added to the input; None adds none.
         norm: "pre", or "post" as in the authors' code.
         hidden: Width of the feed-forward parts, by default 4 D.
+        dropout: Probability for each element of a part's output and of what is hidden in it; 0.1 in
+            the authors' code.
 
     Example:
         >>> stack = build_encoder(8, 2, 3, kernel=LinearAttention)
@@ -60,8 +63,9 @@ def build_encoder(
             EncoderLayer(
                 dim,
                 MultiHeadAttention(dim, heads, kernel=kernel(), bias=True),
-                feed_forward=FeedForward(dim, hidden or 4 * dim),
+                feed_forward=FeedForward(dim, hidden or 4 * dim, dropout=dropout),
                 norm=norm,
+                dropout=dropout,
             )
             for _ in range(layers)
         ],
@@ -82,6 +86,7 @@ class SequenceModel(nn.Module):
         layers: How many.
         kernel: Makes the attention of a layer.
         norm: "pre", or "post" as in the authors' code.
+        dropout: As in `build_encoder`.
 
     Example:
         >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2)
@@ -100,11 +105,18 @@ class SequenceModel(nn.Module):
         layers: int,
         kernel: Callable[[], AttentionKernel] = LinearAttention,
         norm: Norm = "pre",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(tokens, dim)
         self.encoder = build_encoder(
-            dim, heads, layers, kernel=kernel, positions=LearnedPositions(length, dim), norm=norm
+            dim,
+            heads,
+            layers,
+            kernel=kernel,
+            positions=LearnedPositions(length, dim),
+            norm=norm,
+            dropout=dropout,
         )
         self.head = nn.Linear(dim, outputs)
 
@@ -114,14 +126,19 @@ class SequenceModel(nn.Module):
         return outputs
 
     def extend(self, tokens: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
-        """The same in pieces, a prompt (B, T) and then one token (B, 1) a call: see `Encoder`."""
+        """The same in pieces (B, T) of any length: see `Encoder`."""
         x, state = self.encoder.extend(self.embedding(tokens), state)
         return self.head(x), state
 
 
 @torch.no_grad()
 def generate(
-    extend: Extend, prompt: Tensor, tokens: int, choose: Callable[[Tensor], Tensor]
+    extend: Extend,
+    prompt: Tensor,
+    tokens: int,
+    choose: Callable[[Tensor], Tensor],
+    *,
+    stop: int | None = None,
 ) -> Tensor:
     """`tokens` tokens more after a prompt (B, P), P >= 1: (B, P + tokens).
 
@@ -131,7 +148,11 @@ def generate(
         extend: `SequenceModel.extend`, `recurrent_extend` or `recomputing_extend` of a model.
         prompt: The tokens to begin with.
         tokens: How many more.
-        choose: From outputs (B, outputs) to the next tokens (B,).
+        choose: From outputs (B, outputs) to the next tokens (B,), e.g. `choose_token`.
+        stop: A token after which a row goes on with this token alone; the rows end together, with
+            the last one. None goes on to the end.
+
+    Raises ValueError for a prompt without tokens or fewer than 0 tokens more.
 
     Example:
         >>> model = SequenceModel(10, 10, length=20, dim=16, heads=2, layers=2).eval()
@@ -139,23 +160,82 @@ def generate(
         >>> generate(model.extend, torch.zeros(3, 1, dtype=torch.int64), 5, greedy).shape
         torch.Size([3, 6])
     """
+    if prompt.ndim != 2 or not prompt.shape[1]:
+        raise ValueError(f"a prompt is (B, P) with P at least 1, got {tuple(prompt.shape)}")
+    if tokens < 0:
+        raise ValueError(f"tokens must be at least 0, got {tokens}")
     written, state = [prompt], None
+    stopped = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for _ in range(tokens):
         outputs, state = extend(written[-1], state)
-        written.append(choose(outputs[:, -1])[:, None])
+        token = choose(outputs[:, -1])
+        if stop is not None:
+            token = token.masked_fill(stopped, stop)
+            stopped = stopped | (token == stop)
+        written.append(token[:, None])
+        if stop is not None and bool(stopped.all()):
+            break
     return torch.cat(written, 1)
 
 
+def choose_token(
+    logits: Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """A token drawn from the softmax of logits (..., L), of which only the likeliest are kept.
+
+    Gives (...) int64. `functools.partial` makes it the `choose` of `generate`.
+
+    Args:
+        logits: (..., L).
+        temperature: Divides the logits; 0 takes the likeliest token.
+        top_k: How many tokens are kept; None keeps all.
+        top_p: The fewest tokens whose probability is at least this are kept ("The curious case of
+            neural text degeneration", section 3.1).
+        generator: On any device; None takes torch's.
+
+    Raises ValueError where temperature < 0, top_k < 1 or top_p is not above 0 and up to 1.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 2.0, 1.0]])
+        >>> choose_token(logits, top_k=1), choose_token(logits, temperature=0.0)
+        (tensor([1]), tensor([1]))
+    """
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be at least 0, got {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and up to 1, got {top_p}")
+    if temperature == 0:
+        return logits.argmax(-1)
+    scores, order = (logits.float() / temperature).sort(-1, descending=True, stable=True)
+    if top_k is not None:
+        scores, order = scores[..., :top_k], order[..., :top_k]
+    chance = scores.softmax(-1)
+    # A token is kept where those before it fall short; the first always is.
+    chance = chance.masked_fill(chance.cumsum(-1) - chance >= top_p, 0.0)
+    home = chance.device if generator is None else generator.device
+    rows = chance.flatten(0, -2).to(home)
+    place = torch.multinomial(rows, 1, generator=generator) if len(rows) else rows.long()[:, :1]
+    place = place.to(order.device).view(*order.shape[:-1], 1)
+    return order.gather(-1, place)[..., 0]
+
+
 def recurrent_extend(model: SequenceModel, **options: Any) -> Extend:
-    """The model's `extend` by `Recurrent`, after a prompt that the model itself reads.
+    """The model's `extend` by `Recurrent`; the model itself reads pieces of several tokens.
 
     options: those of `Recurrent`.
     """
     quick = Recurrent(model.encoder, **options)
 
     def extend(tokens: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
-        if state is None and tokens.shape[1] > 1:
-            return model.extend(tokens)
+        if tokens.shape[1] > 1:
+            return model.extend(tokens, state)
         x, state = quick.extend(model.embedding(tokens), state)
         return model.head(x), state
 
@@ -185,6 +265,8 @@ class SpeechModel(nn.Module):
         heads: Heads, which divide D.
         layers: How many.
         kernel: Makes the attention of a layer.
+        norm: "pre", or "post" as in the authors' code.
+        dropout: As in `build_encoder`.
 
     Example:
         >>> model = SpeechModel(40, 10, dim=16, heads=2, layers=2)
@@ -201,11 +283,19 @@ class SpeechModel(nn.Module):
         heads: int,
         layers: int,
         kernel: Callable[[], AttentionKernel] = lambda: softmax_attention,
+        norm: Norm = "pre",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embedding = nn.Linear(features, dim)
         self.encoder = build_encoder(
-            dim, heads, layers, kernel=kernel, positions=SinusoidalPositions(dim)
+            dim,
+            heads,
+            layers,
+            kernel=kernel,
+            positions=SinusoidalPositions(dim),
+            norm=norm,
+            dropout=dropout,
         )
         self.head = nn.Linear(dim, labels + 1)
 

@@ -1,6 +1,7 @@
-"""A transformer with linear attention as the RNN that it is, made ready to generate quickly.
+"""A transformer as the RNN that it is, made ready to generate quickly.
 
-B batch, D width, H heads, K head width, C features, M value width.
+B batch, D width, H heads (G of keys and values, which divide H), K head width, C features, M value
+width.
 """
 
 from collections.abc import Callable
@@ -10,25 +11,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from quire.nn import Encoder, FeedForward
+from quire.nn import Encoder, FeedForward, memory_of
 from quire.nn.transformer import Decoded
-from quire.papers.linear_transformer.attention import LinearAttention, LinearState
+from quire.papers.linear_transformer.attention import LinearAttention
+from quire.papers.linear_transformer.causal import widen, without_autocast
+from quire.papers.linear_transformer.state import LinearState, has_exponents, share_heads
 
 Apply = Callable[[Tensor], Tensor]
 
 
 class Recurrent:
-    """An `Encoder` of linear attention that takes one token a call, with less to do for it.
+    """An `Encoder` that takes one token a call, with less to do for it.
 
-    Queries, keys and values are one product, states are updated in place, and on a CPU the weights
-    are laid out once for the number of rows. It holds copies of the weights: make a new one after
-    training. No gradients.
+    Queries, keys and values are one product, and on a CPU the weights are laid out once for the
+    number of rows. The kernels may be any that decode: `LinearAttention` carries its sums, others
+    what `quire.nn.memory_of` keeps, such as all keys and values. It holds copies of the weights:
+    make a new one after training. No gradients, no dropout.
 
-    encoder: its layers' attention has the kernel `LinearAttention` and no positions of its own.
-    dtype: of the matrices, by default theirs; bfloat16 halves what a token reads at batch 1. Sums,
-    norms and states are float32 in any case. batch: rows that it is made for; others work too.
+    encoder: its layers' attention has no positions of its own. dtype: of the matrices, by default
+    theirs; bfloat16 halves what a token reads at batch 1. Sums, norms and states are float32 at
+    least. batch: rows that it is made for; others work too.
 
-    Raises ValueError for other attention.
+    Raises ValueError for attention with positions in the heads.
 
     Example:
         >>> from quire.nn import Causal, EncoderLayer, MultiHeadAttention
@@ -57,21 +61,23 @@ class Recurrent:
     def extend(self, x: Tensor, state: Decoded | None = None) -> tuple[Tensor, Decoded]:
         """One token x (B, 1, D): (B, 1, D) and the new state, as `Encoder.extend` gives it.
 
-        state: None begins; then what the last call gave, or `Encoder.extend` of a prompt. Its
-        tensors are written over. Raises ValueError for more than one token.
+        state: None begins; then what a call gave, or `Encoder.extend` of a prompt. It stays as it
+        was. Raises ValueError for more than one token.
         """
         if x.shape[1] != 1:
             raise ValueError(f"one token a call, got {x.shape[1]}; a prompt is the encoder's")
-        # Sums begin at zero, which needs a first token for their shapes and dtype.
         if state is None:
-            state = Decoded(tuple(layer.begin(x) for layer in self.layers), 0)
-        for step, (layer, sums) in enumerate(zip(self.layers, state.layers, strict=True)):
-            if self.positions is not None:
-                x = self.positions(x, step, state.length)
-            x = layer(x, sums)
-        if self.final_norm is not None:
-            x = self.final_norm(x)
-        return x, Decoded(state.layers, state.length + 1)
+            state = Decoded((None,) * len(self.layers), 0)
+        kept = []
+        with without_autocast(x):
+            for step, (layer, past) in enumerate(zip(self.layers, state.layers, strict=True)):
+                if self.positions is not None:
+                    x = self.positions(x, step, state.length)
+                x, new = layer(x, past)
+                kept.append(new)
+            if self.final_norm is not None:
+                x = self.final_norm(x)
+        return x, Decoded(tuple(kept), state.length + 1)
 
 
 class _Layer:
@@ -79,9 +85,16 @@ class _Layer:
 
     def __init__(self, layer: Any, dtype: torch.dtype | None, batch: int) -> None:
         attention = layer.attention
-        if not isinstance(attention.kernel, LinearAttention) or attention.positions is not None:
-            raise ValueError("Recurrent takes LinearAttention without positions in the heads")
-        self.kernel, self.heads = attention.kernel, attention.heads
+        if attention.positions is not None:
+            raise ValueError("Recurrent takes attention without positions in the heads")
+        self.heads, self.groups = attention.heads, attention.key_heads
+        kernel = attention.kernel
+        self.sums = (
+            kernel
+            if isinstance(kernel, LinearAttention) and not has_exponents(kernel.feature_map)
+            else None
+        )
+        self.memory = memory_of(kernel)
         parts = (attention.query, attention.key, attention.value)
         # One product in place of three: a token reads its weights once, in one sweep.
         weight = torch.cat([part.weight for part in parts])
@@ -91,37 +104,48 @@ class _Layer:
         self.residuals = layer.attention_residual, layer.feed_forward_residual
         self.feed_forward = lay_out_feed_forward(layer.feed_forward, dtype, batch)
 
-    def begin(self, x: Tensor) -> LinearState:
-        """Zeros for the rows of x."""
-        qkv = self.project(x[:, 0]).float().view(len(x), 3, self.heads, 1, -1)
-        phi, v = self.kernel.feature_map(qkv[:, :1])[:, 0], qkv[:, 2]
-        return LinearState(
-            v.new_zeros(*v.shape[:2], phi.shape[-1], v.shape[-1]), torch.zeros_like(phi[:, :, 0])
-        )
+    def __call__(self, x: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """x (B, 1, D) -> (B, 1, D), and the new state."""
+        kept = []
 
-    def __call__(self, x: Tensor, state: LinearState) -> Tensor:
-        """x (B, 1, D) -> (B, 1, D); the state is written over."""
-        for residual, branch in zip(
-            self.residuals, (lambda x: self.attend(x, state), self.feed_forward), strict=True
-        ):
+        def attend(x: Tensor) -> Tensor:
+            attended, new = self.attend(x, past)
+            kept.append(new)
+            return attended
+
+        for residual, branch in zip(self.residuals, (attend, self.feed_forward), strict=True):
             if residual.first:
                 x = x + branch(residual.norm(x))
             else:
                 x = residual.norm(x + branch(x))
-        return x
+        return x, kept[0]
 
-    def attend(self, x: Tensor, state: LinearState) -> Tensor:
-        """Equations 18 to 20, in place."""
-        batch, (S, z) = len(x), state
-        qkv = self.project(x).to(z.dtype).view(batch, 3, self.heads, 1, -1)
-        phi_q, phi_k = self.kernel.feature_map(qkv[:, :2]).unbind(1)
-        # S += phi(k) v^T and z += phi(k), without a temporary of S's size.
-        S.addcmul_(phi_k.mT, qkv[:, 2])
-        z.add_(phi_k[:, :, 0])
-        numerator = torch.bmm(phi_q.flatten(0, 1), S.view(-1, *S.shape[2:])).view(batch, 1, -1)
-        denominator = (phi_q[:, :, 0] * z).sum(-1).add_(self.kernel.eps)
-        attended = numerator.view(batch, 1, self.heads, -1).div_(denominator[:, None, :, None])
-        return self.output(attended.flatten(2)).to(x.dtype)
+    def attend(self, x: Tensor, past: Any) -> tuple[Tensor, Any]:
+        """One token's attention to all before it and to itself."""
+        projected = widen(self.project(x[:, 0])).view(len(x), self.heads + 2 * self.groups, 1, -1)
+        q, k, v = projected.split([self.heads, self.groups, self.groups], 1)
+        if self.sums is not None:
+            attended, state = self.add(q, k, v, past)
+        else:
+            state = self.memory.write(past, k, v, None)
+            attended = self.memory.read(state, q)
+        return self.output(attended.flatten(1)[:, None]).to(x.dtype), state
+
+    def add(
+        self, q: Tensor, k: Tensor, v: Tensor, past: LinearState | None
+    ) -> tuple[Tensor, LinearState]:
+        """Equations 18 to 20 of q (B, H, 1, K), k (B, G, 1, K) and v (B, G, 1, M)."""
+        assert self.sums is not None
+        phi_q, phi_k = self.sums.feature_map(q), self.sums.feature_map(k)
+        if past is None:
+            S, z = phi_k.mT * v, phi_k[:, :, 0]
+        else:
+            # S + phi(k) v^T without a temporary of S's size.
+            S, z = torch.addcmul(past.S, phi_k.mT, v), past.z + phi_k[:, :, 0]
+        phi_q = share_heads(phi_q, z.shape[1])
+        numerator = torch.bmm(phi_q.flatten(0, 1), S.flatten(0, 1)).view(*phi_q.shape[:3], -1)
+        denominator = (phi_q * z[:, :, None]).sum(-1, keepdim=True).add_(self.sums.eps)
+        return numerator.div_(denominator), LinearState(S, z)
 
 
 def lay_out_feed_forward(part: nn.Module, dtype: torch.dtype | None, batch: int) -> Apply:

@@ -22,7 +22,7 @@ from quire.papers.pondernet.stopping import (
     expected_loss,
     ponder_loss,
 )
-from quire.papers.pondernet.ponder import Ponder, Unroll, export_step
+from quire.papers.pondernet.ponder import Ponder, PonderLoss, Unroll, export_step
 from quire.papers.pondernet.rules import (
     Answer,
     StopRule,
@@ -59,6 +59,7 @@ __all__ = [
     "expected_loss",
     "ponder_loss",
     "Ponder",
+    "PonderLoss",
     "Unroll",
     "export_step",
     "Answer",

@@ -57,9 +57,11 @@ class ACT(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tree, state: Tree = None, *, max_steps: int | None = None) -> ACTOutput:
-        """Run until every example (or token) has stopped."""
+        """Run until every example (or token) has stopped, `max_steps` (None: N) at most."""
+        last = self.max_steps if max_steps is None else max_steps
+        if last < 1:
+            raise ValueError(f"max_steps must be at least 1, got {last}")
         context, state = begin(self.step, x, state)
-        last = max_steps or self.max_steps
         for n in range(1, last + 1):
             prediction, state, logit = self.step(context, state)
             hazard = logit.to(torch.promote_types(logit.dtype, torch.float32)).sigmoid()
@@ -85,13 +87,18 @@ class ACT(nn.Module):
 
 
 def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
-    """A leaf (B[, T], ...) times its weight (B[, T])."""
+    """A leaf (B[, T], ...) times its weight (B[, T]): zero at zero, whatever the leaf holds there.
+
+    An example that has stopped goes on with those that have not: its later predictions may be
+    infinite (a masked class) or overflow, and must not touch its mean.
+    """
     if leaf.shape[: weight.dim()] != weight.shape:
         raise ValueError(
             f"predictions and states must begin with the halt logit's shape {tuple(weight.shape)}, "
             f"got {tuple(leaf.shape)}"
         )
-    return leaf * weight.reshape(*weight.shape, *[1] * (leaf.dim() - weight.dim())).to(leaf.dtype)
+    weight = weight.reshape(*weight.shape, *[1] * (leaf.dim() - weight.dim())).to(leaf.dtype)
+    return leaf.masked_fill(weight == 0, 0.0) * weight
 
 
 def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:

@@ -8,6 +8,9 @@ step may also offer
     prepare(x) -> context            what does not change over the steps, computed once; a dropout
                                      mask belongs here, so that it serves the whole sequence
     initial_state(context) -> state  used when no state is given
+    keep_stopped(new, old, running) -> state
+                                     the new state, with the old one at tokens that do not run,
+                                     (B, T); see `Ponder.infer`
 
 Without `prepare`, the context is x itself.
 """
@@ -21,8 +24,25 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
-from quire.papers.pondernet.rules import Answer, StopRule, advance_survival, blend
-from quire.papers.pondernet.stopping import CERTAIN
+from quire.papers.pondernet.rules import (
+    Answer,
+    StopRule,
+    advance_survival,
+    blend,
+    forces_last,
+)
+from quire.papers.pondernet.stopping import (
+    CERTAIN,
+    Regulariser,
+    Truncation,
+    check_truncation,
+    expected_steps,
+    kl_geometric,
+    log_stopping_distribution,
+    ponder_loss,
+    stopping_distribution,
+    widen,
+)
 
 Tree = Any
 """A tensor, or a tuple, list or dict of trees, or None."""
@@ -40,6 +60,14 @@ class Unroll(NamedTuple):
     state: Tree
     """State after the last step."""
 
+    def stop_prob(self, truncation: Truncation = "remainder") -> Tensor:
+        """p_n, the probability of stopping at each step, shaped as the halt logits: to log it."""
+        return stopping_distribution(self.halt_logits, truncation)
+
+    def expected_steps(self, truncation: Truncation = "remainder") -> Tensor:
+        """Mean of the stopping time, sum_n n p_n, (B[, T])."""
+        return expected_steps(log_stopping_distribution(self.halt_logits, truncation))
+
 
 class Ponder(nn.Module):
     """Repeat a step; each pass gives a prediction and the logit of stopping now.
@@ -48,20 +76,22 @@ class Ponder(nn.Module):
         step: Module or function `(context, state) -> (prediction, state, halt_logit)`.
         max_steps: N, the longest unroll.
         min_steps: No halting before this step.
-        eps: Train until all have stopped with probability above 1 - eps; None unrolls N steps.
+        eps: Train until all have stopped with probability above 1 - eps; None unrolls N steps. The
+            paper has 0.05.
         check_every: Steps between two looks at the eps rule: each look waits for a GPU.
         halting: A halting network of its own, `(context, state) -> halt_logit`; None is the step's.
         detach_halting: That network reads a detached state, so that halting never trains the step.
         recompute: Keep only the states; each step is run again in the backward pass.
 
-    The eps rule (0.05 in section 2.1) shortens training as a network grows sure of when to stop.
-    Without it the graph is fixed, as `torch.compile` likes it. Raises `ValueError` for `max_steps`
+    The eps rule (section 2.1) shortens training as a network grows sure of when to stop; give its
+    prior a horizon then (see `GeometricPrior`). Without it the graph is fixed, as `torch.compile`
+    likes it, and nothing waits for a GPU. Raises `ValueError` for `max_steps`
     or `check_every` below 1, `min_steps` outside 1..max_steps and `eps` outside (0, 1).
 
     Example:
         >>> import torch
         >>> from quire.papers.pondernet import Ponder, RNNStep
-        >>> ponder = Ponder(RNNStep(6, 16, 1), max_steps=5, eps=None)
+        >>> ponder = Ponder(RNNStep(6, 16, 1), max_steps=5)
         >>> predictions, halt_logits, state = ponder(torch.randn(3, 6))
         >>> predictions.shape, halt_logits.shape
         (torch.Size([5, 3, 1]), torch.Size([5, 3]))
@@ -73,7 +103,7 @@ class Ponder(nn.Module):
         max_steps: int = 20,
         *,
         min_steps: int = 1,
-        eps: float | None = 0.05,
+        eps: float | None = None,
         check_every: int = 1,
         halting: Callable[[Tree, Tree], Tensor] | None = None,
         detach_halting: bool = False,
@@ -98,9 +128,12 @@ class Ponder(nn.Module):
         self.recompute = recompute
 
     def forward(self, x: Tree, state: Tree = None, *, max_steps: int | None = None) -> Unroll:
-        """All steps, at most N. `max_steps` overrides N, to think longer at evaluation."""
+        """All steps, at most N. `max_steps` overrides N, to think longer at evaluation.
+
+        Raises `ValueError` where that is less than `min_steps`.
+        """
+        steps = self._steps(max_steps)
         context, state = self.begin(x, state)
-        steps = max_steps or self.max_steps
         # Evaluation sees the whole distribution: the rule belongs to training.
         eps = self.eps if self.training else None
         predictions, logits = [], []
@@ -111,11 +144,20 @@ class Ponder(nn.Module):
             logits.append(logit)
             if eps is not None:
                 # The rule only cuts the unroll: no gradient, and no survival kept where it is off.
-                log_continue = logsigmoid(-logit.detach().float())
+                log_continue = logsigmoid(-widen(logit.detach()))
                 log_survival = log_continue if log_survival is None else log_survival + log_continue
-                if n % self.check_every == 0 and bool(log_survival.max() < math.log(eps)):
+                if n % self.check_every == 0 and bool((log_survival < math.log(eps)).all()):
                     break
         return Unroll(torch.stack(predictions), torch.stack(logits), state)
+
+    def _steps(self, max_steps: int | None) -> int:
+        if max_steps is None:
+            return self.max_steps
+        if max_steps < self.min_steps:
+            raise ValueError(
+                f"max_steps must be at least min_steps ({self.min_steps}), got {max_steps}"
+            )
+        return max_steps
 
     def begin(self, x: Tree, state: Tree = None) -> tuple[Tree, Tree]:
         """(context, first state) of a sequence of steps."""
@@ -144,6 +186,7 @@ class Ponder(nn.Module):
         rule: StopRule,
         max_steps: int | None = None,
         compact: bool = True,
+        freeze: bool = True,
     ) -> Answer:
         """Answer each example as soon as the rule stops it; stopped examples cost nothing more.
 
@@ -153,14 +196,21 @@ class Ponder(nn.Module):
             rule: `sample()`, `argmax()`, `median()`, `threshold(tau)` or any `StopRule`.
             max_steps: N at evaluation; it may be larger than in training.
             compact: False keeps stopped examples in the batch until all have stopped.
+            freeze: A stopped token keeps its state, where tokens halt one by one.
 
         With one halt logit an example, the batch shrinks to the running examples after every step,
-        and the result equals running each example alone. With one a token, a stopped token keeps
-        its state (every state tensor (B, T, ...) of three or more dimensions is copied) while
-        the others attend to it, and an example leaves when all its tokens have stopped.
+        and the result equals running each example alone. With one a token, an example leaves when
+        all its tokens have stopped. Until then a stopped token keeps its state while the others
+        attend to it. Training has nothing to freeze, because every token stops at every step with
+        some probability; with `freeze=False` stopped tokens go on changing as they do there, and
+        the result is that of `stop` on a full unroll. What is kept is every state tensor
+        (B, T, ...) of three or more dimensions, or what the step's `keep_stopped` says.
+
+        Raises `ValueError` where `max_steps` is less than `min_steps`, and where it cannot be told
+        which dimension of a state holds the tokens.
         """
+        last = self._steps(max_steps)
         context, state = self.begin(x, state)
-        last = max_steps or self.max_steps
         rows: _Rows | None = None
         for n in range(1, last + 1):
             before = state
@@ -168,15 +218,17 @@ class Ponder(nn.Module):
             if rows is None:
                 # Shapes are known only now. `final` is by place in the whole batch; what is in
                 # `rows` belongs to those that still run.
-                rows = _Rows.start(prediction, logit.float(), rule)
+                rows = _Rows.start(prediction, widen(logit), rule)
                 final, final_steps = torch.zeros_like(prediction), torch.zeros_like(rows.steps)
-            if logit.dim() == 2:
+            if freeze and logit.dim() == 2:
                 # A token that stopped in an earlier step keeps what the others attend to.
-                state = _freeze(state, before, rows.running)
-            rows = rows.decide(prediction, logit.float(), rule, forced=n == last)
+                keep = getattr(self.step, "keep_stopped", _keep_stopped)
+                state = keep(state, before, rows.running)
+            forced = n == last and forces_last(rule)
+            rows = rows.decide(prediction, widen(logit), rule, forced=forced)
             # An example stays until its last token has stopped.
-            alive = rows.running.reshape(len(logit), -1).any(1)
-            none_left = not alive.any()
+            alive = rows.running.any(1) if logit.dim() == 2 else rows.running
+            none_left = n == last or not alive.any()
             if none_left or (compact and not alive.all()):
                 # All rows are written: those that go on will be written again when they leave.
                 final[rows.place], final_steps[rows.place] = rows.answer, rows.steps
@@ -185,6 +237,78 @@ class Ponder(nn.Module):
                 kept = alive.nonzero().squeeze(1)
                 rows, context, state = _take((rows, context, state), kept)
         return Answer(final, final_steps)
+
+
+class PonderLoss(nn.Module):
+    """PonderNet's objective in one call: `loss(ponder(x), target)`.
+
+    Args:
+        criterion: Loss of predictions and targets for each example, as PyTorch's criteria with
+            `reduction="none"`. It sees all steps at once, (N * B, ...), and the target as often.
+        lambda_p: Hazard of the geometric prior, which is not truncated (`horizon=math.inf`): so
+            no number of steps is given twice, and the eps rule makes no early stop free.
+        regulariser: Another penalty in its place.
+        beta: Weight of the penalty.
+        truncation: See `stopping_distribution`.
+
+    What the criterion gives beyond one number a halt logit is averaged; a last dimension of one
+    in the predictions is dropped where the target lacks it. Raises `ValueError` where the criterion
+    gives less than a number for each example.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.pondernet import PonderLoss, Unroll
+        >>> unroll = Unroll(torch.randn(5, 4, 3), torch.zeros(5, 4), None)  # or ponder(x)
+        >>> loss = PonderLoss(torch.nn.CrossEntropyLoss(reduction="none"))
+        >>> loss(unroll, torch.tensor([0, 2, 1, 1])).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        criterion: Callable[[Tensor, Tensor], Tensor],
+        *,
+        lambda_p: float = 0.2,
+        regulariser: Regulariser | None = None,
+        beta: float = 0.01,
+        truncation: Truncation = "remainder",
+    ) -> None:
+        super().__init__()
+        check_truncation(truncation)
+        self.criterion = criterion
+        self.regulariser = regulariser or kl_geometric(lambda_p, horizon=math.inf)
+        self.beta = beta
+        self.truncation = truncation
+
+    def forward(self, unroll: Unroll, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Scalar loss of an unroll for targets (B, ...); `weight` as in `ponder_loss`."""
+        losses = self.losses(unroll, target)
+        return ponder_loss(
+            losses,
+            unroll.halt_logits,
+            regulariser=self.regulariser,
+            beta=self.beta,
+            truncation=self.truncation,
+            weight=weight,
+        )
+
+    def losses(self, unroll: Unroll, target: Tensor) -> Tensor:
+        """The criterion at every step, (N, B[, T]) as the halt logits."""
+        predictions, shape = unroll.predictions, unroll.halt_logits.shape
+        if len(target) != shape[1]:
+            raise ValueError(f"target must have {shape[1]} examples, got {len(target)}")
+        # (B, 1) against (B,) would be broadcast to (B, B) by some criteria.
+        if predictions.shape[-1] == 1 and predictions.dim() == target.dim() + 2:
+            predictions = predictions.squeeze(-1)
+        every = target.expand(len(predictions), *target.shape).flatten(0, 1)
+        losses = self.criterion(predictions.flatten(0, 1), every)
+        if losses.shape[: len(shape) - 1] != (shape[0] * shape[1], *shape[2:]):
+            raise ValueError(
+                f'criterion must give a loss for each example (reduction="none"): '
+                f"{(shape[0] * shape[1], *shape[2:])}, got {tuple(losses.shape)}"
+            )
+        losses = losses.unflatten(0, shape[:2])
+        return losses.flatten(len(shape)).mean(-1) if losses.dim() > len(shape) else losses
 
 
 class _Rows(NamedTuple):
@@ -203,8 +327,7 @@ class _Rows(NamedTuple):
         running = torch.ones_like(logit, dtype=torch.bool)
         steps = torch.zeros_like(running, dtype=torch.int64)
         place = torch.arange(len(logit), device=logit.device)
-        answer = torch.zeros_like(prediction)
-        return cls(place, answer, steps, rule.begin(logit), torch.zeros_like(logit), running)
+        return cls(place, prediction, steps, rule.begin(logit), torch.zeros_like(logit), running)
 
     def decide(self, prediction: Tensor, logit: Tensor, rule: StopRule, *, forced: bool) -> "_Rows":
         log_stop, log_survival = advance_survival(self.log_survival, logit, forced=forced)
@@ -228,12 +351,14 @@ def export_step(ponder: Ponder, x: Tree, state: Tree = None) -> torch.export.Exp
 
     `ponder` is in evaluation; `x` is an example input with at least two rows, and `state` one of a
     first state where the step has no `initial_state`. The loop over steps stays in Python, because
-    compaction changes the batch from step to step. To run it elsewhere: `run = program.module()`,
-    then `Ponder(lambda context, state: run(context, state))`, given the context and the first state
-    of `ponder.begin(x)`.
+    compaction changes the batch from step to step; what counts steps (`max_steps`, `min_steps`)
+    stays with it. To run it elsewhere: `run = program.module()`, then
+    `Ponder(lambda context, state: run(context, state), ponder.max_steps,
+    min_steps=ponder.min_steps)`, given the context and the first state of `ponder.begin(x)`.
     """
     with torch.no_grad():
-        example = ponder.begin(x, state)
+        # Copies: a view (of a bias, say) would be taken for a condition that every state meets.
+        example = map_tensors(torch.clone, ponder.begin(x, state))
     rows = torch.export.Dim("rows", min=1)
     shapes = map_tensors(lambda leaf: {0: rows}, example)
     return torch.export.export(_OneStep(ponder), example, dynamic_shapes=shapes)
@@ -275,13 +400,20 @@ def map_tensors(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree
     )
 
 
-def _freeze(state: Tree, before: Tree, running: Tensor) -> Tree:
+def _keep_stopped(state: Tree, before: Tree, running: Tensor) -> Tree:
     """Keep the old value at stopped tokens: leaves (B, T, ...) against `running`, (B, T)."""
+    tokens = running.shape[1]
 
     def keep(new: Tensor, old: Tensor) -> Tensor:
         # A leaf of two dimensions or less (a step counter, say) is not one value a token.
         if new.dim() < 3:
             return new
+        # (B, heads, T, K) would be frozen by heads where there are as many as tokens.
+        if new.shape[1] != tokens or (new.dim() > 3 and new.shape[2] == tokens):
+            raise ValueError(
+                f"a state of {tokens} tokens that stop one by one must be (B, T, ...), got "
+                f"{tuple(new.shape)}: give the step a method keep_stopped(new, old, running)"
+            )
         return torch.where(running.reshape(*running.shape, *[1] * (new.dim() - 2)), new, old)
 
     return map_tensors(keep, state, before)

@@ -16,8 +16,14 @@ from quire.papers.pondernet.ponder import Tree
 class RNNStep(nn.Module):
     """The paper's parity step: h' = tanh(W x + U h + b), prediction and halt logit linear in h'.
 
-    W x is computed once. U h', the prediction and the halt logit come from one matrix product, and
-    U h', (B, H), is the state, so that each step costs one product.
+    W x is computed once. U h' + b, the prediction and the halt logit come from one matrix product,
+    and U h' + b, (B, H), is the state, so that each step costs one product.
+
+    Args:
+        inputs: Width of x.
+        hidden: H.
+        outputs: Width of a prediction.
+        learned_start: Learn the first h; else it is zero, as for `nn.RNNCell`.
 
     Example:
         >>> import torch
@@ -28,18 +34,22 @@ class RNNStep(nn.Module):
         (torch.Size([3, 1]), torch.Size([3]))
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, *, learned_start: bool = False
+    ) -> None:
         super().__init__()
         self.parts = [hidden, outputs, 1]
         self.prepare = nn.Linear(inputs, hidden)
         self.mixed = nn.Linear(hidden, hidden + outputs + 1)
+        self.start = nn.Parameter(torch.zeros(hidden)) if learned_start else None
 
     def initial_state(self, context: Tensor) -> Tensor:
-        """U h for h = 0: zeros."""
-        return torch.zeros_like(context)
+        """U h + b for the first h, (B, H); for h = 0 it is the bias."""
+        first = self.mixed.bias if self.start is None else self.mixed(self.start)
+        return first[: self.parts[0]].to(context.dtype).expand(len(context), -1)
 
     def forward(self, context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step: context (B, H), state U h (B, H) -> prediction, state, halt logit."""
+        """One step: context (B, H), state U h + b (B, H) -> prediction, state, halt logit."""
         # One split is one node in the backward pass; three slices would be three that add zeros.
         recurrent, prediction, halt = self.mixed(torch.tanh(context + state)).split(self.parts, 1)
         return prediction, recurrent, halt.squeeze(1)
@@ -52,6 +62,12 @@ class GRUStep(nn.Module):
     from one matrix product. The state is `(h, reset and update gates, new gate)` with the parts
     that h contributes, (B, H), (B, 2H) and (B, H).
 
+    Args:
+        inputs: Width of x.
+        hidden: H.
+        outputs: Width of a prediction.
+        learned_start: Learn the first h; else it is zero, as for `nn.GRUCell`.
+
     Example:
         >>> import torch
         >>> step = GRUStep(6, 16, 1)
@@ -61,22 +77,29 @@ class GRUStep(nn.Module):
         (torch.Size([3, 1]), torch.Size([3]))
     """
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, *, learned_start: bool = False
+    ) -> None:
         super().__init__()
         self.hidden = hidden
         self.parts = [2 * hidden, hidden, outputs, 1]
         self.read = nn.Linear(inputs, 3 * hidden)
         self.mixed = nn.Linear(hidden, 3 * hidden + outputs + 1)
+        self.start = nn.Parameter(torch.zeros(hidden)) if learned_start else None
 
     def prepare(self, x: Tensor) -> tuple[Tensor, ...]:
         """The input's part of the gates, in PyTorch's order: (reset and update, new)."""
         return self.read(x).split(self.parts[:2], 1)
 
     def initial_state(self, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """h = 0, whose product with the weights is the bias."""
-        gates, new, _, _ = self.mixed.bias.to(context[0].dtype).split(self.parts)
-        rows = len(context[0])
-        return torch.zeros_like(context[1]), gates.expand(rows, -1), new.expand(rows, -1)
+        """The first h and what it contributes: for h = 0 that is the bias."""
+        rows, dtype = len(context[0]), context[0].dtype
+        if self.start is None:
+            h, mixed = torch.zeros_like(context[1]), self.mixed.bias
+        else:
+            h, mixed = self.start.to(dtype).expand(rows, -1), self.mixed(self.start)
+        gates, new, _, _ = mixed.to(dtype).split(self.parts)
+        return h, gates.expand(rows, -1), new.expand(rows, -1)
 
     def forward(
         self, context: tuple[Tensor, ...], state: tuple[Tensor, Tensor, Tensor]
@@ -90,13 +113,25 @@ class GRUStep(nn.Module):
         return prediction, (h, gates, new), halt.squeeze(1)
 
 
-class HopStep(nn.Module):
-    """A step that can follow a map by one hop while it counts, and nothing more.
+SHARPNESS = 10.0
+"""Logit of the element that a given map leads to; the others have zero."""
 
-    The input (B, elements + hops) is a one-hot start and a one-hot count. A distribution over
-    elements is multiplied by one learned matrix a step and by nothing else, so that an answer k
-    hops away needs k steps: difficulty is exact. A small recurrent counter reads the count and
-    gives the halt logit.
+
+class HopStep(nn.Module):
+    """A step that multiplies a distribution over elements by one matrix, while it counts.
+
+    The input (B, elements + hops) is a one-hot start and a one-hot count. A small recurrent counter
+    reads the count and gives the halt logit.
+
+    Args:
+        elements: Elements of the map.
+        hops: Largest count.
+        counter: Units of the counter.
+        leads_to: The map, (elements,) int64. With it the matrix is the map and is not trained: one
+            step is one hop, and difficulty is exact. None learns the matrix, which may then hold
+            two hops as well as one.
+
+    Raises `ValueError` for a map of another size.
 
     Example:
         >>> import torch
@@ -107,10 +142,20 @@ class HopStep(nn.Module):
         (torch.Size([3, 8]), torch.Size([3]))
     """
 
-    def __init__(self, elements: int, hops: int, *, counter: int = 32) -> None:
+    def __init__(
+        self, elements: int, hops: int, *, counter: int = 32, leads_to: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.elements = elements
         self.hop = nn.Linear(elements, elements, bias=False)
+        if leads_to is not None:
+            if leads_to.shape != (elements,):
+                raise ValueError(
+                    f"leads_to must be ({elements},), got shape {tuple(leads_to.shape)}"
+                )
+            # Row i of the weight says from where element i is reached.
+            weight = SHARPNESS * nn.functional.one_hot(leads_to, elements).T.float()
+            self.hop.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         self.read_count = nn.Linear(hops, counter)
         self.count = nn.Linear(counter, counter)
         self.halt = nn.Linear(counter, 1)

@@ -98,21 +98,34 @@ class TransformerStep(nn.Module):
 
 
 def universal_layer(
-    dim: int, heads: int, hidden: int, *, attention: int | None = None
+    dim: int, heads: int, hidden: int, *, attention: int | None = None, transitions: int = 1
 ) -> EncoderLayer:
-    """A pre-norm encoder layer with ReLU transition.
+    """A pre-norm encoder layer with a ReLU transition.
 
     Args:
         dim: D.
         heads: Attention heads.
         hidden: Units of the transition.
         attention: Width of all heads together; None is D.
+        transitions: Hidden layers of the transition.
+
+    Raises `ValueError` where `heads` does not divide that width, or for no hidden layer.
     """
-    width = (attention or dim) // heads
+    width, rest = divmod(attention or dim, heads)
+    if rest or transitions < 1:
+        raise ValueError(
+            f"heads must divide the width {attention or dim} and transitions be at least 1, "
+            f"got {heads} and {transitions}"
+        )
+    feed_forward: nn.Sequential = FeedForward(dim, hidden)
+    for place in range(1, transitions):
+        # After the first hidden layer and its activation, before the way back to D.
+        feed_forward.insert(2 * place, nn.Linear(hidden, hidden))
+        feed_forward.insert(2 * place + 1, nn.ReLU())
     return EncoderLayer(
         dim,
         MultiHeadAttention(dim, heads, head_dim=width),
-        feed_forward=FeedForward(dim, hidden),
+        feed_forward=feed_forward,
         norm="pre",
     )
 
@@ -126,7 +139,7 @@ class PatchEmbedding(nn.Module):
         dim: D.
         channels: Channels of an image.
 
-    Raises `ValueError` where the patch does not divide the image.
+    Raises `ValueError` where the patch does not divide the image, and for images of another size.
 
     Example:
         >>> import torch
@@ -137,14 +150,19 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, size: int, patch: int, dim: int, *, channels: int = 1) -> None:
         super().__init__()
-        if size % patch:
+        if patch < 1 or size % patch:
             raise ValueError(f"patch must divide the image size {size}, got {patch}")
+        self.size = size
         self.patches = nn.Conv2d(channels, dim, patch, stride=patch)
         self.first = nn.Parameter(torch.zeros(1, 1, dim))
         self.positions = nn.Parameter(0.02 * torch.randn((size // patch) ** 2 + 1, dim))
 
     def forward(self, images: Tensor) -> Tokens:
         """Embed; nothing is padding."""
+        if images.shape[2:] != (self.size, self.size):
+            raise ValueError(
+                f"images must be {self.size} x {self.size}, got {tuple(images.shape[2:])}"
+            )
         patches = self.patches(images).flatten(2).transpose(1, 2)
         first = self.first.expand(len(images), -1, -1)
         return torch.cat([first, patches], 1) + self.positions, None
@@ -162,6 +180,8 @@ class StoryEmbedding(nn.Module):
         dim: D.
         sentences: Most sentences of a story.
         words: Most words of a sentence or question.
+
+    Raises `ValueError` for a story of more sentences or longer ones.
 
     Example:
         >>> import torch
@@ -181,6 +201,12 @@ class StoryEmbedding(nn.Module):
     def forward(self, story: tuple[Tensor, Tensor]) -> Tokens:
         """Embed; an empty sentence is padding."""
         sentences, question = story
+        longest = max(sentences.shape[2], question.shape[1])
+        if sentences.shape[1] >= len(self.ages) or longest > len(self.places):
+            raise ValueError(
+                f"a story holds at most {len(self.ages) - 1} sentences of {len(self.places)} "
+                f"words, got {sentences.shape[1]} of {longest}"
+            )
         valid = sentences.any(2)
         # Counted from the end, so that the newest sentence has age one whatever the padding.
         age = valid.flip(1).cumsum(1).flip(1)

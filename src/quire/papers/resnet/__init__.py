@@ -1,12 +1,14 @@
 """Deep Residual Learning for Image Recognition (He, Zhang, Ren and Sun, 2015).
 
-To read it: `resnet` (the nets; their blocks are in `quire.nn.residual`), `schedule`, `testers` and
-`analysis` (how they are trained, tested and measured), `detection` and `weights` (what for).
+To read it: `resnet` (the nets; their blocks are in `quire.nn.residual`), `schedule`, `frozen`,
+`testers` and `analysis` (how they are trained, tested and measured), `detection` and `weights`
+(what for).
 """
 
 # isort: off
 from quire.papers.resnet.resnet import CifarResNet, ResNet, classify, initialise
 from quire.papers.resnet.schedule import DivideOnPlateau, WarmUp
+from quire.papers.resnet.frozen import FrozenBatchNorm, freeze_batch_norm
 from quire.papers.resnet.testers import (
     fold,
     fully_convolutional_test,
@@ -22,13 +24,7 @@ from quire.papers.resnet.analysis import (
     gradient_norms,
     layer_responses,
 )
-from quire.papers.resnet.detection import (
-    C4Detector,
-    FrozenBatchNorm,
-    freeze_batch_norm,
-    roi_align,
-    roi_pool,
-)
+from quire.papers.resnet.detection import C4Detector, roi_align, roi_pool
 from quire.papers.resnet.weights import export_weights, load_weights
 
 __all__ = [

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from quire.nn.residual import Conv, ResidualNet
+from quire.papers.resnet.testers import evaluating
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trainable scalars, scales and shifts of normalisations included."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """The number of trainable scalars, scales and shifts of normalisations included.
+
+    Parameters that are frozen (`requires_grad` is False) do not count.
+    """
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def count_macs(model: nn.Module, shape: tuple[int, int, int] = (3, 224, 224)) -> int:
@@ -38,11 +42,10 @@ def count_macs(model: nn.Module, shape: tuple[int, int, int] = (3, 224, 224)) ->
     handles = [layer.register_forward_hook(add) for layer in layers]
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     empty = {name: tensor.detach().to("meta") for name, tensor in state.items()}
-    training = model.training
     try:
-        functional_call(model.eval(), empty, (torch.empty(1, *shape, device="meta"),))
+        with evaluating(model), torch.no_grad():
+            functional_call(model, empty, (torch.empty(1, *shape, device="meta"),))
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     return total
@@ -54,8 +57,10 @@ def layer_responses(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, fl
 
     Over all images, channels and positions of `batches` of (B, C, H, W), before the activation
     and the addition; by the layer's name, in depth order. Uses the running statistics.
-    Raises ValueError if there is no batch.
+    Raises ValueError if there is no image, TypeError for a tensor in place of a list of batches.
     """
+    if isinstance(batches, Tensor):
+        raise TypeError("batches must be an iterable of batches (B, C, H, W); got one tensor")
     sums: dict[str, Tensor] = {}
 
     def observe(name: str, output: Tensor) -> None:
@@ -72,13 +77,12 @@ def layer_responses(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, fl
             handles.append(
                 target.register_forward_hook(lambda _m, _i, out, name=name: observe(name, out))
             )
-    training = model.training
     try:
-        model.eval()
-        for batch in batches:
-            model(batch)
+        with evaluating(model):
+            for batch in batches:
+                if len(batch):
+                    model(batch)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     if not sums:
@@ -92,14 +96,20 @@ def layer_responses(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, fl
 def gradient_norms(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
     """Norm of the cross-entropy's gradient for each convolution's weights, in depth order.
 
-    images (B, C, H, W), labels (B,). One batch in the model's own mode; leaves the parameters'
-    `.grad` alone.
+    images (B, C, H, W), labels (B,). One batch in the model's own mode. The parameters' `.grad` and
+    the running statistics stay as they are; frozen weights are measured too. Raises ValueError for
+    a model without convolutions, and for no image, whose mean loss is no number.
     """
-    weights = {
-        name: layer.weight for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)
-    }
-    loss = F.cross_entropy(model(images), labels)
-    gradients = torch.autograd.grad(loss, list(weights.values()))
+    layers = {n: layer for n, layer in model.named_modules() if isinstance(layer, nn.Conv2d)}
+    if not layers or not len(images):
+        raise ValueError("gradient_norms needs a net with convolutions and at least one image")
+    weights = {name: layer.weight.detach().requires_grad_() for name, layer in layers.items()}
+    # Copies take the place of what a pass in training mode would change.
+    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    state |= {f"{name}.weight": weight for name, weight in weights.items()}
+    with torch.enable_grad():
+        loss = F.cross_entropy(functional_call(model, state, (images,)), labels)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
     return {name: float(g.norm()) for name, g in zip(weights, gradients, strict=True)}
 
 
@@ -114,7 +124,8 @@ class _Deleted(nn.Module):
         block = self.block
         normalised = x if block.before is None else block.before(x)  # type: ignore[operator]
         skip = block.skip(x, normalised)  # type: ignore[operator]
-        return x if skip is None else block.after(skip)  # type: ignore[operator]
+        # A copy: the activation works in place, and the shortcut's value may be x itself.
+        return x if skip is None else block.after(skip.clone())  # type: ignore[operator]
 
 
 @contextmanager

@@ -9,13 +9,13 @@ index in the batch that each belongs to.
 """
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quire.nn.residual import ResidualNet
+from quire.nn.residual import ResidualNet, at_least_one
+from quire.papers.resnet.frozen import freeze_batch_norm
 from quire.papers.resnet.resnet import channels_of
 
 RegionPooling = Callable[[Tensor, Tensor, Tensor, int, float], Tensor]
@@ -27,14 +27,19 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: f
 
     Args:
         features: Of whole images (B, C, H, W).
-        boxes: Regions (N, 4), rounded to the grid of features.
+        boxes: Regions (N, 4), rounded to the grid of features (a half upwards) and cut off at its
+            border before they are divided.
         image: Which image each region is of (N,).
         size: P, bins a side; they overlap by a position where they do not divide the box.
         scale: Steps of the grid that one image pixel makes, 1 / stride.
+
+    Raises ValueError for other shapes, an image that is not in the batch, or on a CPU a box whose
+    corners are no finite numbers in order.
     """
-    _check_regions(features, boxes, image)
+    boxes = _checked_regions(features, boxes, image)
+    at_least_one(size=size)
     height, width = features.shape[-2:]
-    corners = (boxes * scale).round().long()
+    corners = (boxes * scale + 0.5).floor().long()
     last = torch.tensor([width - 1, height - 1], device=boxes.device)
     low = torch.minimum(corners[:, :2].clamp(min=0), last)
     high = torch.maximum(torch.minimum(corners[:, 2:], last), low)
@@ -44,7 +49,8 @@ def roi_pool(features: Tensor, boxes: Tensor, image: Tensor, size: int, scale: f
             image.tolist(), low.tolist(), high.tolist(), strict=True
         )
     ]
-    return torch.stack(regions) if regions else features.new_empty(0, features.shape[1], size, size)
+    # Without regions the result still hangs on the features, so that a backward pass runs.
+    return torch.stack(regions) if regions else F.adaptive_max_pool2d(features[:0], size)
 
 
 def roi_align(
@@ -59,8 +65,11 @@ def roi_align(
         features, boxes, image, scale: As for `roi_pool`, boxes not rounded.
         size: P, bins a side.
         samples: Readings a side of each bin.
+
+    Raises ValueError as `roi_pool`.
     """
-    _check_regions(features, boxes, image)
+    boxes = _checked_regions(features, boxes, image)
+    at_least_one(size=size, samples=samples)
     height, width = features.shape[-2:]
     # Position k of the grid is the centre of a cell that reaches from k to k + 1: half a step less.
     x1, y1, x2, y2 = (boxes * scale - 0.5).unbind(-1)
@@ -90,7 +99,8 @@ def _bilinear(position: Tensor, length: int) -> list[tuple[Tensor, Tensor]]:
     return [(low, (1 - fraction) * inside), (high, fraction * inside)]
 
 
-def _check_regions(features: Tensor, boxes: Tensor, image: Tensor) -> None:
+def _checked_regions(features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
+    """`boxes` in float32 at least: half precision cannot tell apart the pixels of a large image."""
     if (
         features.ndim != 4
         or boxes.ndim != 2
@@ -101,41 +111,18 @@ def _check_regions(features: Tensor, boxes: Tensor, image: Tensor) -> None:
             "regions need features (B, C, H, W), boxes (N, 4) and image (N,); got "
             f"{tuple(features.shape)}, {tuple(boxes.shape)} and {tuple(image.shape)}"
         )
-
-
-class FrozenBatchNorm(nn.Module):
-    """A trained batch normalisation as a fixed affine map: (B, C, H, W) -> (B, C, H, W).
-
-    Nothing of it is trained or updated, in training mode as well.
-
-    Example:
-        >>> layer = FrozenBatchNorm(nn.BatchNorm2d(4))
-        >>> layer(torch.randn(2, 4, 3, 3)).shape
-        torch.Size([2, 4, 3, 3])
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-        scale = norm.weight.detach() / torch.sqrt(variance + norm.eps)
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", norm.bias.detach() - mean * scale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale[:, None, None].to(x.dtype) + self.shift[:, None, None].to(x.dtype)
-
-
-def freeze_batch_norm(model: nn.Module) -> nn.Module:
-    """Replaces every `BatchNorm2d` inside `model` by its `FrozenBatchNorm`, in place."""
-    for name, child in model.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(model, name, FrozenBatchNorm(child))
-        else:
-            freeze_batch_norm(child)
-    return model
+    if image.is_floating_point() or image.dtype == torch.bool:
+        raise ValueError(f"image must hold whole numbers, indices in the batch; got {image.dtype}")
+    # Values are looked at where that does not wait for an accelerator.
+    if features.device.type == "cpu" and not torch.compiler.is_compiling():
+        if len(image) and not 0 <= int(image.min()) <= int(image.max()) < len(features):
+            raise ValueError(
+                f"image must be in 0..{len(features) - 1}, the images of the batch; got "
+                f"{int(image.min())}..{int(image.max())}"
+            )
+        if not (boxes.isfinite().all() and (boxes[:, 2:] >= boxes[:, :2]).all()):
+            raise ValueError("boxes must be finite, with x1 <= x2 and y1 <= y2")
+    return boxes.to(torch.promote_types(boxes.dtype, torch.float32))
 
 
 class C4Detector(nn.Module):
@@ -153,6 +140,9 @@ class C4Detector(nn.Module):
         size: P, side of a pooled region before conv5's stride.
         pooling: `roi_pool` (the paper), `roi_align`, or another function of their form.
         freeze: Whether normalisations become `FrozenBatchNorm`.
+
+    Raises ValueError for less than two classes or for a net that recomputes: pooling comes between
+    its blocks.
 
     Example:
         >>> from quire.papers.resnet import ResNet
@@ -176,12 +166,18 @@ class C4Detector(nn.Module):
         super().__init__()
         if classes < 2:
             raise ValueError(f"classes counts the background too, so at least 2; got {classes}")
+        at_least_one(stride=stride, size=size)
+        if net.recompute:
+            raise ValueError("net must be made without recompute, which a detector does not keep")
         channels = channels_of(net)[-1]
         if freeze:
             freeze_batch_norm(net)
         stages = list(net.stages)
         self.trunk = nn.Sequential(net.stem, *stages[:-1])
-        self.head = nn.Sequential(stages[-1], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        # Version 2 normalises and activates its last sum in the head.
+        norm, activation = (getattr(net.head, name, None) for name in ("norm", "activation"))
+        last = [part for part in (norm, activation) if isinstance(part, nn.Module)]
+        self.head = nn.Sequential(stages[-1], *last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.score = nn.Linear(channels, classes)
         self.correct = nn.Linear(channels, 4 * classes)
         nn.init.normal_(self.score.weight, std=0.01)
@@ -200,7 +196,8 @@ class C4Detector(nn.Module):
 def encode(boxes: Tensor, targets: Tensor) -> Tensor:
     """R-CNN's corrections (N, 4) that move `boxes` onto `targets`.
 
-    Shifts of the centre in units of the box, and logarithms of the ratios of width and height.
+    Shifts of the centre in units of the box, and logarithms of the ratios of width and height, so
+    that both boxes must have an extent.
     """
     (x, y, w, h), (tx, ty, tw, th) = _centres(boxes), _centres(targets)
     return torch.stack([(tx - x) / w, (ty - y) / h, (tw / w).log(), (th / h).log()], -1)
@@ -223,7 +220,9 @@ def _centres(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def overlap(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of boxes (N, 4) with boxes (M, 4): (N, M)."""
+    """Intersection over union of boxes (N, 4) with boxes (M, 4): (N, M), in float32 at least."""
+    # The area of a large box is more than half precision holds.
+    first, second = (b.to(torch.promote_types(b.dtype, torch.float32)) for b in (first, second))
     low = torch.maximum(first[:, None, :2], second[None, :, :2])
     high = torch.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
@@ -250,17 +249,24 @@ def detection_loss(scores: Tensor, corrections: Tensor, labels: Tensor, targets:
         corrections: Of the boxes for each class (N, K, 4).
         labels: True classes (N,), 0 for background.
         targets: True corrections (N, 4) from `encode`; ignored for background.
+
+    Half-precision values are summed in float32. No region has loss 0.
     """
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    scores, corrections = scores.to(wide), corrections.to(wide)
+    if not len(labels):
+        return scores.sum() + corrections.sum()
     foreground = labels.nonzero().squeeze(1)
     chosen = corrections[foreground, labels[foreground]]
-    boxes = F.smooth_l1_loss(chosen, targets[foreground], reduction="sum") / max(len(labels), 1)
+    boxes = F.smooth_l1_loss(chosen, targets[foreground], reduction="sum") / len(labels)
     return F.cross_entropy(scores, labels) + boxes
 
 
 def average_precision(scores: Tensor, correct: Tensor, positives: int) -> float:
     """Area under the precision-recall curve, precision made non-increasing (VOC from 2010 on).
 
-    scores (N,) and correct (N,) bool of one class's detections, `positives` true objects.
+    scores (N,) and correct (N,) bool of one class's detections, `positives` true objects. Not a
+    number where there is no true object: nothing can be found.
     """
     if positives == 0:
         return float("nan")

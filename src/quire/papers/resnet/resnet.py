@@ -5,6 +5,7 @@ Legend: B batch, C channels, H and W height and width.
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import partial
 from typing import Literal, cast
 
@@ -20,6 +21,7 @@ from quire.nn.residual import (
     ShortcutMaker,
     Version,
     accepted,
+    at_least_one,
     relu,
     residual_stage,
 )
@@ -48,13 +50,15 @@ class ResNet(ResidualNet):
         version: "1" the paper's, "1.5" with the bottleneck's stride on the 3x3, "2" pre-activation.
         stem: "imagenet" (7x7 stride 2 and max-pooling: levels at strides 4, 8, 16, 32), "cifar"
             (one 3x3: strides 1, 2, 4, 8), or a module with round(64 * width) output channels.
+            Modules that are given, as a stem or a shortcut, keep the values that they come with.
         width: multiplies all channels.
         in_channels: C of the images.
         zero_gamma: every block starts as the identity.
         init: He's normal with variance 2 / fan_in (the paper) or 2 / fan_out.
         recompute: activation checkpointing, less memory for more time.
 
-    `features(x)` gives the four levels of a feature pyramid. Raises ValueError for anything else.
+    `features(x)` gives the four levels of a feature pyramid. Raises ValueError for anything else,
+    TypeError for a stem that is neither a name nor a module.
 
     Example:
         >>> net = ResNet(18, width=0.125, num_classes=5, stem="cifar")
@@ -81,8 +85,13 @@ class ResNet(ResidualNet):
         block, counts = LAYOUTS[depth]
         widths = [scale_channels(64 * 2**level, width) for level in range(4)]
         norm_first = version == "2"
+        given = [] if isinstance(stem, str) else [stem]
         if isinstance(stem, str):
             stem = _stem(stem, in_channels, widths[0], norm=not norm_first)
+        elif not isinstance(stem, nn.Module):
+            raise TypeError(
+                f"stem must be 'imagenet', 'cifar' or a module; got {type(stem).__name__}"
+            )
         make = partial(block, shortcut=shortcut, version=version)
         # conv2_x keeps the stem's size, each later stage halves it in its first block (Table 1).
         stages, channels = [], widths[0]
@@ -96,7 +105,9 @@ class ResNet(ResidualNet):
             stem, stages, classifier(channels, num_classes, norm=norm_first), recompute=recompute
         )
         self.depth, self.version = depth, version
-        initialise(self, init, zero_gamma=zero_gamma)
+        if not isinstance(shortcut, str):
+            given += _shortcuts(self)
+        initialise(self, init, zero_gamma=zero_gamma, keep=given)
 
 
 class CifarResNet(ResidualNet):
@@ -148,7 +159,8 @@ class CifarResNet(ResidualNet):
         head = classifier(widths[-1], num_classes, norm=norm_first)
         super().__init__(stem, stages, head, recompute=recompute)
         self.depth, self.version = depth, version
-        initialise(self, init, zero_gamma=zero_gamma)
+        given = [] if isinstance(shortcut, str) else _shortcuts(self)
+        initialise(self, init, zero_gamma=zero_gamma, keep=given)
 
 
 def blocks_per_stage(depth: int) -> int:
@@ -169,6 +181,10 @@ def scale_channels(channels: int, width: float) -> int:
     return result
 
 
+def _shortcuts(net: ResidualNet) -> list[nn.Module]:
+    return [block.shortcut for block in net.blocks().values() if block.shortcut is not None]
+
+
 def _stem(kind: str, in_channels: int, out_channels: int, *, norm: bool) -> nn.Module:
     accepted("stem", kind, Literal["imagenet", "cifar"])
     # Version 2 normalises inside its first block: its stem is the bare convolution.
@@ -185,7 +201,11 @@ def _stem(kind: str, in_channels: int, out_channels: int, *, norm: bool) -> nn.M
 
 
 def classifier(channels: int, classes: int, *, norm: bool = False) -> nn.Sequential:
-    """Global average pooling and a linear layer `fc`; `norm` puts version 2's last one before."""
+    """Global average pooling and a linear layer `fc`; `norm` puts version 2's last one before.
+
+    Raises ValueError for less than one class.
+    """
+    at_least_one(num_classes=classes)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if norm:
         parts["norm"], parts["activation"] = nn.BatchNorm2d(channels), relu()
@@ -194,14 +214,30 @@ def classifier(channels: int, classes: int, *, norm: bool = False) -> nn.Sequent
     return nn.Sequential(parts)
 
 
-def initialise(net: ResidualNet, init: Init = "fan_in", *, zero_gamma: bool = False) -> None:
+def initialise(
+    net: ResidualNet,
+    init: Init = "fan_in",
+    *,
+    zero_gamma: bool = False,
+    keep: Iterable[nn.Module] = (),
+) -> None:
     """He's normal initialisation (arXiv 1502.01852) of every convolution; `fc` keeps torch's own.
 
     Normalisations keep their scale 1 and shift 0, unless `zero_gamma` turns off the residuals.
+
+    Args:
+        net: Is initialised in place.
+        init: Variance 2 / fan_in (the paper) or 2 / fan_out.
+        zero_gamma: Whether every block starts as the identity.
+        keep: Modules of the net that keep their values, and all inside them.
+
     Raises ValueError for `zero_gamma` on a plain net.
     """
     accepted("init", init, Init)
+    kept = {id(inner) for module in keep for inner in module.modules()}
     for module in net.modules():
+        if id(module) in kept:
+            continue
         # The gain 2 makes up for the half of the values that a ReLU sets to zero.
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=init, nonlinearity="relu")
@@ -223,9 +259,13 @@ def classify(features: Tensor, net: ResidualNet) -> Tensor:
     """The class scores (B, classes, H, W) of every position of the last features (B, C, H, W).
 
     The linear layer as a 1x1 convolution; their mean over positions is what the net returns.
+    Raises TypeError for a net whose head is not one of `classifier`.
     """
     head = cast(nn.Sequential, net.head)
-    fc = cast(nn.Linear, head.fc)
+    fc = getattr(head, "fc", None)
+    if not isinstance(fc, nn.Linear):
+        raise TypeError("the net's head must be pooling and a linear layer `fc`, from `classifier`")
     if hasattr(head, "norm"):
         features = head.activation(head.norm(features))  # type: ignore[operator]
-    return torch.einsum("bchw,kc->bkhw", features, fc.weight) + fc.bias[:, None, None]
+    scores = torch.einsum("bchw,kc->bkhw", features, fc.weight)
+    return scores if fc.bias is None else scores + fc.bias[:, None, None]

@@ -4,6 +4,8 @@ They have `state_dict` and `load_state_dict`, so that a resumed run continues th
 the training loop's state.
 """
 
+import math
+
 import torch
 
 
@@ -14,6 +16,9 @@ class WarmUp:
     in 0..1; the training error is their exponential mean over about `window` minibatches, corrected
     for its start. The paper's net needed about 400 iterations.
 
+    Raises ValueError for a window below 1, for a factor or an error that is no fraction (per cent,
+    or not a number), and for a `below` that is none.
+
     Example:
         >>> warm_up = WarmUp(window=1)
         >>> warm_up.update(0.9), warm_up.update(0.7), warm_up.update(0.9)
@@ -23,6 +28,8 @@ class WarmUp:
     def __init__(self, *, factor: float = 0.1, below: float = 0.8, window: int = 100) -> None:
         if window < 1:
             raise ValueError(f"window must be at least 1 minibatch; got {window}")
+        _check_fraction("factor", factor)
+        _check_fraction("below", below)
         self.low, self.below, self.decay = factor, below, 1 - 1 / window
         self.weight = 0.0
         self.total = 0.0
@@ -36,7 +43,9 @@ class WarmUp:
     def update(self, error: float | torch.Tensor) -> float:
         """Takes a minibatch's error rate, gives the factor for the next one."""
         if not self.done:
-            self.total = self.decay * self.total + (1 - self.decay) * float(error)
+            error = float(error)
+            _check_fraction("error", error)
+            self.total = self.decay * self.total + (1 - self.decay) * error
             self.weight = self.decay * self.weight + (1 - self.decay)
             # A single lucky minibatch is no training error: wait for half a window.
             ready = self.weight >= 0.4 or self.decay == 0
@@ -51,6 +60,11 @@ class WarmUp:
         self.done = bool(state["done"])
 
 
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a fraction in 0..1, not per cent; got {value}")
+
+
 class DivideOnPlateau:
     """Divides the rate by 10 when the error stops falling (section 3.4).
 
@@ -63,6 +77,8 @@ class DivideOnPlateau:
         window: Errors a mean.
         by: What `factor` is multiplied with.
 
+    Raises ValueError for other than these, and for an error that is not finite.
+
     Example:
         >>> rule = DivideOnPlateau(patience=1)
         >>> [rule.update(error) for error in (0.5, 0.4, 0.4, 0.4, 0.3)]
@@ -72,10 +88,10 @@ class DivideOnPlateau:
     def __init__(
         self, *, patience: int = 5, margin: float = 0.0, window: int = 1, by: float = 0.1
     ) -> None:
-        if patience < 0 or window < 1 or not 0 < by < 1:
+        if patience < 0 or window < 1 or not 0 < by < 1 or not margin >= 0:
             raise ValueError(
-                "patience must be >= 0, window >= 1 and 0 < by < 1; "
-                f"got {patience}, {window} and {by}"
+                "patience must be >= 0, margin >= 0, window >= 1 and 0 < by < 1; "
+                f"got {patience}, {margin}, {window} and {by}"
             )
         self.patience, self.margin, self.window, self.by = patience, margin, window, by
         self.best = float("inf")
@@ -85,7 +101,11 @@ class DivideOnPlateau:
 
     def update(self, error: float | torch.Tensor) -> float:
         """Takes an error, gives the factor from now on."""
-        self.total, self.count = self.total + float(error), self.count + 1
+        error = float(error)
+        # One that is not a number would count as no gain for ever after.
+        if not math.isfinite(error):
+            raise ValueError(f"error must be a finite number; got {error}")
+        self.total, self.count = self.total + error, self.count + 1
         if self.count < self.window:
             return self.factor
         mean = self.total / self.count

@@ -4,11 +4,13 @@ A corpus is a path (plain text, `.gz` or `.xz`; words are what whitespace separa
 sentence) or an iterable of lists of words (a generator will do: it is read once).
 """
 
+import codecs
 import contextlib
 import gzip
 import lzma
 import os
 import tempfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from quire.papers.word2vec.vocabulary import Vocabulary
+from quire.papers.word2vec.vocabulary import Vocabulary, check_word
 
 Corpus = str | os.PathLike[str] | Iterable[Sequence[str]]
 """A path, or lists of words."""
@@ -33,43 +35,82 @@ def blocks(corpus: Corpus) -> Iterator[list[str]]:
     """Words in large blocks, `</s>` after each sentence.
 
     Raises ValueError for a file that is missing, not UTF-8, damaged or cut short, and for
-    sentences that are not lists of words.
+    sentences that are not lists of words (see `check_word`).
     """
     if isinstance(corpus, str | os.PathLike):
         yield from _file_blocks(Path(corpus))
         return
+    if not isinstance(corpus, Iterable):
+        raise ValueError(f"a corpus is a path or lists of words, got {type(corpus).__name__}")
     block: list[str] = []
     for sentence in corpus:
-        if isinstance(sentence, str):
+        if isinstance(sentence, str | bytes | bytearray):
             raise ValueError(
-                "a sentence must be a list of words, got a str: split it, or give a path"
+                f"a sentence must be a list of words, got {type(sentence).__name__}: "
+                "split it, or give a path"
             )
-        block += sentence
+        try:
+            block.extend(sentence)
+        except TypeError:
+            raise ValueError(
+                f"a sentence must be a list of words, got {type(sentence).__name__}"
+            ) from None
         block.append(END)
         if len(block) > BLOCK // 8:
-            yield block
+            yield _checked(block)
             block = []
-    yield block
+    yield _checked(block)
+
+
+def _checked(block: list[str]) -> list[str]:
+    try:
+        distinct = set(block)
+    except TypeError:
+        distinct = set(map(type, block)) - {str}  # something that is no word, such as a list
+        raise ValueError(
+            f"a sentence must be a list of words of type str, got {distinct.pop().__name__}"
+        ) from None
+    for word in distinct:
+        check_word(word)
+    return block
 
 
 def _file_blocks(path: Path) -> Iterator[list[str]]:
-    done, rest = 0, b""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    done, rest = 0, ""
     try:
         with _open(path) as file:
             while content := file.read(BLOCK):
-                content = rest + content
-                # Words are cut at whitespace only; a block without any is held back.
-                cut = max(content.rfind(b" "), content.rfind(b"\n")) + 1
-                rest = content[cut:]
-                yield _words(content[:cut])
-                done += cut
+                if done == 0 and content.startswith(codecs.BOM_UTF8):
+                    done, content = 3, content[3:]  # no part of the first word
+                # Where the decoder begins: at a character that was not whole, if there is one.
+                begin = done - len(decoder.getstate()[0])
+                done += len(content)
+                # Words are cut at whitespace only; what follows the last one is held back.
+                head, rest = _cut(rest + decoder.decode(content))
+                if len(rest) > BLOCK:
+                    raise ValueError(
+                        f"{path.name} holds over {BLOCK:,} characters without whitespace: "
+                        "words are what whitespace separates"
+                    )
+                yield _words(head)
+        begin = done - len(decoder.getstate()[0])
+        decoder.decode(b"", final=True)
         yield [*_words(rest), END]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name} is not UTF-8 text: byte {done + error.start}") from None
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path.name} is not UTF-8 text: byte {begin + error.start}") from None
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path.name} is damaged or cut short: {error}") from None
     except OSError as error:
         raise ValueError(f"cannot read the corpus {path}: {error.strerror or error}") from None
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """The text to its last whitespace, of whatever kind, and the rest."""
+    if not text or text[-1].isspace():
+        return text, ""
+    last = text.rsplit(None, 1)[-1]
+    return text[: -len(last)], last
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -78,8 +119,8 @@ def _open(path: Path) -> IO[bytes]:
     return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
 
 
-def _words(content: bytes) -> list[str]:
-    return content.decode().replace("\n", f" {END} ").split()
+def _words(text: str) -> list[str]:
+    return text.replace("\n", f" {END} ").split()
 
 
 class Tokens:
@@ -139,16 +180,15 @@ def read_corpus(
     index: defaultdict[str, int] = defaultdict()
     index.default_factory = index.__len__
     index[END]
+    # The authors' files name the end of a sentence as a word. It keeps its vector, under a name
+    # that no corpus can hold: `</s>` itself still ends a sentence.
+    hidden = END + "\n"
     for word in (*known.words, *known.rare):
-        index[word]
+        index[hidden if word == END else word]
     raw = folder / "raw.int32"
     with raw.open("wb") as file:
         for block in blocks(corpus):
-            try:
-                rows = np.fromiter(map(index.__getitem__, block), np.int32, len(block))
-            except TypeError:
-                raise ValueError("a sentence must be a list of words of type str") from None
-            rows.tofile(file)
+            np.fromiter(map(index.__getitem__, block), np.int32, len(block)).tofile(file)
     # Then they are counted, sorted and written once more, a block at a time.
     tokens = Tokens(raw)
     pieces = range(0, tokens.size, BLOCK)
@@ -157,9 +197,15 @@ def read_corpus(
         seen += np.bincount(tokens.piece(begin, begin + BLOCK), minlength=len(index))
     if seen[0] == tokens.size:
         raise ValueError("the corpus is empty: it holds no words")
-    earlier = [0, *known.counts.tolist(), *known.rare.values()]
-    seen[: len(earlier)] += earlier
-    vocabulary, lookup = _choose(list(index), seen, min_count, len(known))
+    size = len(known)
+    if known.ranked:  # nothing was counted: the new corpus's counts are taken, at least 1
+        seen[1 : size + 1] = np.maximum(seen[1 : size + 1], 1)
+    else:
+        seen[1 : size + 1] += known.counts
+    rare = np.fromiter(known.rare.values(), np.int64, len(known.rare))
+    seen[size + 1 : size + 1 + len(rare)] += rare
+    words = [END if word == hidden else str(word) for word in index]
+    vocabulary, lookup = _choose(words, seen, min_count, size)
     path = folder / "rows.int32"
     with path.open("wb") as file:
         for begin in pieces:

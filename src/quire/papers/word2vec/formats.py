@@ -5,26 +5,36 @@ blank, D little-endian float32 (and a newline, which not every program writes). 
 which: `.txt` or `.vec` is text, `.bin` binary; `.gz` after it compresses.
 """
 
+import codecs
+import contextlib
 import gzip
+import itertools
 import os
+import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quire.papers.word2vec.vocabulary import Vocabulary
+from quire.papers.word2vec.vocabulary import Vocabulary, check_word
 
 PathLike = str | os.PathLike[str]
+Vectors = NDArray[np.float32]
+
+CHUNK = 1 << 20
+"""Bytes of a binary file that are read together."""
 
 
 def save_vectors(
     path: PathLike,
     vocabulary: Vocabulary,
-    vectors: NDArray[np.float32],
+    vectors: Vectors,
     *,
     counts: PathLike | None = None,
+    binary: bool | None = None,
 ) -> None:
     """Write vectors (words, D), and with `counts` the vocabulary file there (`word count` lines).
 
@@ -35,9 +45,9 @@ def save_vectors(
         vocabulary: The words.
         vectors: Their vectors (words, D).
         counts: Where the vocabulary file goes; None writes none.
+        binary: The format, for another suffix.
 
-    Raises ValueError for another
-    suffix, for a word that holds whitespace (the formats cannot say it), and where sizes differ.
+    Raises ValueError for another suffix without `binary`, and where sizes differ.
 
     Example:
         >>> import numpy as np, tempfile
@@ -48,14 +58,10 @@ def save_vectors(
         >>> vocabulary.words, vectors.shape
         (['a', 'b'], (2, 3))
     """
-    binary = _is_binary(Path(path))
+    binary = _is_binary(Path(path)) if binary is None else binary
     if len(vectors) != len(vocabulary):
         raise ValueError(f"{len(vocabulary)} words but {len(vectors)} vectors")
-    bad = next((word for word in vocabulary if word.split() != [word]), None)
-    if bad is not None:
-        raise ValueError(f"{bad!r} holds whitespace: word2vec's formats cannot save it")
-    rows = np.ascontiguousarray(vectors, dtype="<f4")
-    _write(Path(path), _content(vocabulary, rows, binary=binary))
+    _write(Path(path), _content(vocabulary, vectors, binary=binary))
     if counts is not None:
         lines = (
             f"{word} {count}\n".encode()
@@ -65,39 +71,54 @@ def save_vectors(
 
 
 def load_vectors(
-    path: PathLike, *, counts: PathLike | None = None
-) -> tuple[Vocabulary, NDArray[np.float32]]:
-    """Read vectors, from this library, gensim or the authors' program.
+    path: PathLike,
+    *,
+    counts: PathLike | None = None,
+    limit: int | None = None,
+    binary: bool | None = None,
+    strict: bool = True,
+) -> tuple[Vocabulary, Vectors]:
+    """Read vectors, from this library, gensim, the authors' program or another.
 
-    Without a file of `counts` the order of the words stands in for them: W, W - 1, ..., 1.
-    Raises ValueError with one line for a file that is missing, cut short, not in the format, with
-    rows of another length than the header says or a word that stands twice.
+    A byte-order mark, tabs between the columns of a text and blank lines at its end do no harm.
+    Memory stays near that of the matrix.
+
+    Args:
+        path: The vectors.
+        counts: Their vocabulary file (also .gz). A count of 0, which the authors' program writes
+            for `</s>`, is taken as 1. None: the order stands in (`Vocabulary.ranked`).
+        limit: Read so many words from the beginning, the most frequent ones as files go.
+        binary: The format, for another suffix than .txt, .vec or .bin.
+        strict: Refuse a file with an odd entry. False reads what there is, and warns: of words
+            that stand twice the first stays, blanks in a word become `_`, what is not UTF-8 is
+            replaced by U+FFFD, rows without D finite numbers are left out, a text may lack its
+            header, and the header's number of words and bytes at the end do not matter; a word
+            without a count gets 1.
+
+    Raises ValueError with one line for a file that is missing or not in the format.
     """
     path = Path(path)
-    binary = _is_binary(path)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    binary = _is_binary(path) if binary is None else binary
     try:
         with _open(path, "rb") as file:
-            size, dim = _header(file.readline(), path)
-            rows = _binary_rows(file, size, dim, path) if binary else _text_rows(file, dim, path)
-            words, vectors = _collect(rows, size, dim, path)
-    except (EOFError, gzip.BadGzipFile) as error:
+            words, vectors = _read(_Source(file, path.name, binary, strict), limit)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path.name} is damaged or cut short: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name}: a word is not UTF-8 ({error.reason})") from None
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
-    if len(set(words)) != size:
-        raise ValueError(f"{path.name}: a word stands twice")
     if counts is None:
-        return Vocabulary(words, np.arange(size, 0, -1)), vectors
-    return _with_counts(words, vectors, Path(counts))
+        return Vocabulary(words, None), vectors
+    return _with_counts(words, vectors, Path(counts), strict=strict)
 
 
 def _is_binary(path: Path) -> bool:
     suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if suffix not in (".txt", ".vec", ".bin"):
         raise ValueError(
-            f"{path.name}: the suffix must be .txt or .vec (text) or .bin (binary), also with .gz"
+            f"{path.name}: the suffix must be .txt or .vec (text) or .bin (binary), also with .gz; "
+            "for another say binary=True or binary=False"
         )
     return suffix == ".bin"
 
@@ -106,9 +127,13 @@ def _open(path: Path, mode: str) -> IO[bytes]:
     return gzip.open(path, mode) if path.name.endswith(".gz") else path.open(mode)  # type: ignore[return-value]
 
 
-def _content(vocabulary: Vocabulary, rows: NDArray[np.float32], *, binary: bool) -> Iterator[bytes]:
-    yield f"{rows.shape[0]} {rows.shape[1]}\n".encode()
-    for word, row in zip(vocabulary, rows, strict=True):
+# Writing
+
+
+def _content(vocabulary: Vocabulary, vectors: Vectors, *, binary: bool) -> Iterator[bytes]:
+    yield f"{vectors.shape[0]} {vectors.shape[1]}\n".encode()
+    for word, row in zip(vocabulary, vectors, strict=True):
+        row = row.astype("<f4")
         if binary:
             yield word.encode() + b" " + row.tobytes() + b"\n"
         else:
@@ -128,77 +153,201 @@ def _write(path: Path, content: Iterator[bytes]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _header(line: bytes, path: Path) -> tuple[int, int]:
+# Reading
+
+
+class _Source(NamedTuple):
+    """An open file of vectors and how it is read."""
+
+    file: IO[bytes]
+    name: str
+    binary: bool
+    strict: bool
+
+
+class _Row(NamedTuple):
+    word: bytes
+    numbers: Vectors | None
+    """(D); None where they are no D numbers."""
+    where: str
+
+
+def _read(source: _Source, limit: int | None) -> tuple[list[str], Vectors]:
+    """Words and vectors (words, D), written into the matrix one by one."""
+    size, dim, first = _header(source)
+    room = size if limit is None else min(size or limit, limit)
+    vectors = _matrix(room or 1024, dim, source.name)
+    words: dict[str, None] = {}
+    odd: list[str] = []
+    rows = _binary_rows(source, size, dim) if source.binary else _text_rows(source, dim, first)
+    complete = True
+    with contextlib.closing(rows):
+        for row in rows:
+            word, fault = _word(row, words, strict=source.strict)
+            if fault is not None:
+                if source.strict:
+                    raise ValueError(f"{source.name}, {row.where}: {fault}")
+                odd.append(f"{row.where}: {fault}")
+            if word is None or row.numbers is None:
+                continue
+            if len(words) == len(vectors):  # no header, or a wrong one
+                vectors = _grown(vectors, size if source.strict else None, source.name)
+            vectors[len(words)] = row.numbers
+            words[word] = None
+            if len(words) == limit:
+                complete = False
+                break
+    if source.strict and complete and len(words) != size:
+        raise ValueError(f"{source.name}: {len(words)} words, the header says {size}")
+    if not words:
+        raise ValueError(f"{source.name} holds no vectors")
+    if odd:
+        warnings.warn(f"{source.name}: {len(odd)} odd entries, the first in {odd[0]}", stacklevel=3)
+    return [*words], vectors[: len(words)]
+
+
+def _word(row: _Row, before: dict[str, None], *, strict: bool) -> tuple[str | None, str | None]:
+    """A row's word (None leaves the row out), and what is wrong with it, if anything."""
+    if row.numbers is None or not np.isfinite(row.numbers).all():
+        return None, "numbers expected" if row.numbers is None else "a number is not finite"
+    fault = None
+    content = row.word if strict else b"_".join(row.word.split())
+    if content != row.word:
+        fault = f"{row.word!r} is no word"
+    try:
+        word = content.decode()
+    except UnicodeDecodeError as error:
+        word, fault = content.decode(errors="replace"), f"a word is not UTF-8 ({error.reason})"
+    try:
+        check_word(word)
+    except ValueError as error:
+        return None, str(error)
+    if word in before:
+        return None, f"{word!r} stands twice"
+    return word, fault
+
+
+def _matrix(rows: int, dim: int, name: str) -> Vectors:
+    try:
+        return np.empty((rows, dim), np.float32)
+    except (MemoryError, ValueError):
+        raise ValueError(
+            f"{name}: {rows:,} x {dim:,} numbers do not fit into memory: give a limit"
+        ) from None
+
+
+def _grown(vectors: Vectors, size: int | None, name: str) -> Vectors:
+    if size is not None:
+        raise ValueError(f"{name}: more words than the {size} that the header says")
+    larger = _matrix(2 * len(vectors), vectors.shape[1], name)
+    larger[: len(vectors)] = vectors
+    return larger
+
+
+def _header(source: _Source) -> tuple[int | None, int, bytes | None]:
+    """Words, dimensions, and the first line where it is a row and no header (not strict)."""
+    line = source.file.readline(CHUNK).removeprefix(codecs.BOM_UTF8)
     try:
         size, dim = (int(number) for number in line.split())
     except ValueError:
         size = dim = 0
-    if size < 1 or dim < 1:
-        raise ValueError(f"{path.name}: the first line must say how many words and dimensions")
-    return size, dim
+    if size >= 1 and dim >= 1:
+        return size, dim, None
+    columns = len(line.split()) - 1
+    if source.binary or source.strict or columns < 1:
+        hint = "" if source.binary or columns < 1 else " (strict=False reads a file without it)"
+        raise ValueError(
+            f"{source.name}: the first line must say how many words and dimensions{hint}"
+        )
+    return None, columns, line
 
 
-def _text_rows(file: IO[bytes], dim: int, path: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for number, line in enumerate(file, 2):
-        word, *values = line.decode().rstrip().split(" ")
-        if len(values) != dim:
+def _text_rows(source: _Source, dim: int, first: bytes | None) -> Iterator[_Row]:
+    number = 1
+    if first is not None:
+        yield _text_row(first, dim, "line 1", source)
+    blank = 0
+    for number, line in enumerate(source.file, 2):
+        if not line.strip():
+            blank = blank or number
+            continue
+        if blank and source.strict:  # only at the end blank lines do no harm
+            raise ValueError(f"{source.name}, line {blank}: 0 numbers, the header says {dim}")
+        yield _text_row(line, dim, f"line {number}", source)
+
+
+def _text_row(line: bytes, dim: int, where: str, source: _Source) -> _Row:
+    line = line.rstrip(b" \t\r\n")
+    word, *values = line.split(b" ")
+    if len(values) != dim:
+        # Tabs in place of blanks, or several of them; the word is what stands before D numbers.
+        parts = line.rsplit(None, dim)
+        exact = len(line.split()) == dim + 1
+        if source.strict and not exact:
             raise ValueError(
-                f"{path.name}, line {number}: {len(values)} numbers, the header says {dim}"
+                f"{source.name}, {where}: {len(line.split()) - 1} numbers, the header says {dim}"
             )
-        try:
-            yield word, np.array(values, dtype=np.float32)
-        except ValueError:
-            raise ValueError(f"{path.name}, line {number}: numbers expected") from None
+        word, values = parts[0], parts[1:]
+    try:
+        numbers = np.array(values, dtype=np.float32)
+    except ValueError:
+        numbers = None
+    return _Row(word, numbers if numbers is not None and len(values) == dim else None, where)
 
 
-def _binary_rows(
-    file: IO[bytes], size: int, dim: int, path: Path
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _binary_rows(source: _Source, size: int | None, dim: int) -> Iterator[_Row]:
     content, place = b"", 0
-    for row in range(size):
+    for row in range(size) if source.strict and size else itertools.count():
         blank = content.find(b" ", place)
         while blank < 0 or len(content) < blank + 1 + 4 * dim:
-            more = file.read(1 << 20)
-            if not more:
-                raise ValueError(
-                    f"{path.name} is cut short, or its rows are not of {dim} numbers: "
-                    f"{row} of {size} words are whole"
-                )
+            more = source.file.read(CHUNK)
+            if not more or (blank < 0 and len(content) - place > CHUNK):
+                if source.strict:
+                    raise ValueError(
+                        f"{source.name} is cut short, or its rows are not of {dim} numbers: "
+                        f"{row} of {size} words are whole"
+                    )
+                return
             content, place = content[place:] + more, 0
             blank = content.find(b" ")
-        word = content[place:blank].decode().lstrip("\n")
+        word = content[place:blank].lstrip(b"\n")
         place = blank + 1 + 4 * dim
-        yield word, np.frombuffer(content[blank + 1 : place], "<f4")
-    if (content[place:] + file.read(2)).strip(b"\n"):
-        raise ValueError(f"{path.name}: bytes are left over; are its rows of {dim} numbers?")
-
-
-def _collect(
-    rows: Iterator[tuple[str, NDArray[np.float32]]], size: int, dim: int, path: Path
-) -> tuple[list[str], NDArray[np.float32]]:
-    words: list[str] = []
-    parts: list[NDArray[np.float32]] = []
-    for word, row in rows:
-        words.append(word)
-        parts.append(row)
-    if len(words) != size:
-        raise ValueError(f"{path.name}: {len(words)} words, the header says {size}")
-    vectors = np.stack(parts).astype(np.float32)
-    if vectors.shape != (size, dim) or not np.isfinite(vectors).all():
-        raise ValueError(f"{path.name}: a number is not finite")
-    return words, vectors
+        yield _Row(word, np.frombuffer(content[blank + 1 : place], "<f4"), f"word {row + 1}")
+    if source.strict and (content[place:] + source.file.read(2)).strip(b"\n"):
+        raise ValueError(f"{source.name}: bytes are left over; are its rows of {dim} numbers?")
 
 
 def _with_counts(
-    words: list[str], vectors: NDArray[np.float32], path: Path
-) -> tuple[Vocabulary, NDArray[np.float32]]:
+    words: list[str], vectors: Vectors, path: Path, *, strict: bool
+) -> tuple[Vocabulary, Vectors]:
+    """The words by their counts in a file, and the vectors in that order."""
+    counts: dict[str, int] = {}
     try:
-        lines = [line.rsplit(" ", 1) for line in path.read_text(encoding="utf-8").splitlines()]
-        counts = {word: int(count) for word, count in lines}
-        found = np.array([counts[word] for word in words])
-    except KeyError as error:
-        raise ValueError(f"{path.name} has no count of {error}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} is no file of `word count` lines: {error}") from None
+        with _open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    word, count = line.removeprefix(codecs.BOM_UTF8).rsplit(None, 1)
+                    counts[word.decode(errors="strict" if strict else "replace")] = int(count)
+                except ValueError:
+                    if strict:
+                        raise ValueError(
+                            f"{path.name} is no file of `word count` lines: line {number}"
+                        ) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} is damaged or cut short: {error}") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+    missing = next((word for word in words if word not in counts), None)
+    if strict and missing is not None:
+        raise ValueError(f"{path.name} has no count of {missing!r}")
+    found = np.array([counts.get(word, 1) for word in words])
+    if (found < 0).any():
+        raise ValueError(f"{path.name}: a count is below 0")
+    # The authors' program counts 0 for `</s>`, which it may never have met.
+    found = np.maximum(found, 1)
     order = np.argsort(-found, kind="stable")
-    return Vocabulary([words[i] for i in order], found[order]), vectors[order]
+    if (np.diff(order) != 1).any():
+        words, found, vectors = [words[i] for i in order], found[order], vectors[order]
+    return Vocabulary(words, found), vectors

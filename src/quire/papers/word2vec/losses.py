@@ -2,18 +2,22 @@
 
 Legend: B pairs, D dimensions, W words, k negatives. Each module holds the table of input vectors
 (W, D) and its own table of output vectors, and gives the loss of each pair, (B), in nats.
+
+With `sparse=True` the tables get sparse gradients, which hold the rows of a batch alone: an
+optimiser for them (`torch.optim.SparseAdam`, `SGD`) leaves the other W rows untouched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import embedding, logsigmoid
 
 from quire.papers.word2vec.huffman import huffman
-from quire.papers.word2vec.vocabulary import noise_distribution
+from quire.papers.word2vec.vocabulary import alias_table, noise_distribution
 
 Counts = Sequence[int] | NDArray[np.int64]
 
@@ -26,8 +30,16 @@ def draw_input_table(words: int, dim: int) -> nn.Parameter:
 class NegativeSampling(nn.Module):
     """Negative sampling (equation 4): -log s(v'_o.v_i) - sum_n log s(-v'_n.v_i).
 
-    Noise words that equal the context word are left out, as in the authors' code. counts: of the W
-    words; the noise distribution is proportional to count^exponent. dim: D.
+    Noise words that equal the context word are left out, as in the authors' code.
+
+    Args:
+        counts: Of the W words; the noise distribution is proportional to count^exponent.
+        dim: D.
+        exponent: 1 is unigram noise, 0 uniform.
+        sparse: Give both tables sparse gradients.
+
+    The noise stays float32 where the module is cast to half precision: rare words would have no
+    probability there.
 
     Example:
         >>> from quire.papers.word2vec import NegativeSampling
@@ -37,21 +49,38 @@ class NegativeSampling(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, counts: Counts, dim: int, *, exponent: float = 0.75) -> None:
+    def __init__(
+        self, counts: Counts, dim: int, *, exponent: float = 0.75, sparse: bool = False
+    ) -> None:
         super().__init__()
         self.input = draw_input_table(len(counts), dim)
         self.output = nn.Parameter(torch.zeros(len(counts), dim))
+        self.sparse = sparse
         self.noise: Tensor
-        self.register_buffer(
-            "noise", torch.from_numpy(noise_distribution(counts, exponent)).float()
-        )
+        self.threshold: Tensor
+        self.alias: Tensor
+        probability = noise_distribution(counts, exponent)
+        threshold, alias = alias_table(probability)
+        self.register_buffer("noise", torch.from_numpy(probability).float())
+        # The alias tables follow from the counts: no part of the state.
+        self.register_buffer("threshold", torch.from_numpy(threshold), persistent=False)
+        self.register_buffer("alias", torch.from_numpy(alias).long(), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        kept = {name: getattr(self, name) for name in ("noise", "threshold")}
+        super()._apply(fn, recurse)
+        for name, before in kept.items():
+            after = getattr(self, name)
+            if after.dtype != before.dtype:
+                setattr(self, name, before.to(after.device))
+        return self
 
     def draw(self, pairs: int, negatives: int, generator: torch.Generator) -> Tensor:
         """Noise words (pairs, negatives). The generator stands on the module's device."""
-        draws = torch.multinomial(
-            self.noise.float(), pairs * negatives, replacement=True, generator=generator
-        )
-        return draws.view(pairs, negatives)
+        shape, device = (pairs, negatives), self.alias.device
+        column = torch.randint(len(self.alias), shape, generator=generator, device=device)
+        u = torch.rand(shape, generator=generator, device=device)
+        return torch.where(u < self.threshold[column], column, self.alias[column])
 
     def forward(self, centre: Tensor, context: Tensor, noise: Tensor) -> Tensor:
         """Loss (B) of pairs: centre (B), context (B), noise (B, k), all word indices."""
@@ -60,9 +89,10 @@ class NegativeSampling(nn.Module):
         return -logsigmoid(positive) - (logsigmoid(-negative) * kept).sum(1)
 
     def _logits(self, centre: Tensor, context: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        v = self.input[centre]
-        positive = (v * self.output[context]).sum(1)
-        return positive, (self.output[noise] @ v[:, :, None])[..., 0]
+        v = embedding(centre, self.input, sparse=self.sparse)
+        positive = (v * embedding(context, self.output, sparse=self.sparse)).sum(1)
+        rows = embedding(noise, self.output, sparse=self.sparse)
+        return positive, (rows @ v[:, :, None])[..., 0]
 
 
 class NoiseContrastive(NegativeSampling):
@@ -92,7 +122,7 @@ class HierarchicalSoftmax(nn.Module):
 
     -log p(o|i) = -sum_j log s(+-v'_{n_j}.v_i) over the nodes n_j on the way to o; code 0 takes
     the plus sign. The probabilities of all words sum to one. counts: of the W words, not
-    increasing. dim: D.
+    increasing. dim: D. sparse: give both tables sparse gradients.
 
     Example:
         >>> from quire.papers.word2vec import HierarchicalSoftmax
@@ -101,8 +131,9 @@ class HierarchicalSoftmax(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, counts: Counts, dim: int) -> None:
+    def __init__(self, counts: Counts, dim: int, *, sparse: bool = False) -> None:
         super().__init__()
+        self.sparse = sparse
         tree = huffman(counts)
         self.input = draw_input_table(len(counts), dim)
         self.output = nn.Parameter(torch.zeros(len(counts) - 1, dim))
@@ -115,8 +146,9 @@ class HierarchicalSoftmax(nn.Module):
 
     def forward(self, centre: Tensor, context: Tensor) -> Tensor:
         """Loss (B) of pairs: centre (B) and context (B), word indices."""
-        v, signs = self.input[centre], self.signs[context]
-        logits = (self.output[self.points[context]] @ v[:, :, None])[..., 0]
+        v, signs = embedding(centre, self.input, sparse=self.sparse), self.signs[context]
+        nodes = embedding(self.points[context], self.output, sparse=self.sparse)
+        logits = (nodes @ v[:, :, None])[..., 0]
         # Places beyond a path's end have sign 0.
         return -(logsigmoid(signs * logits) * signs.abs()).sum(1)
 
@@ -124,7 +156,8 @@ class HierarchicalSoftmax(nn.Module):
 class FullSoftmax(nn.Module):
     """The softmax over all words (equation 2): what the others approximate, in O(W) a pair.
 
-    words: W. dim: D.
+    words: W. dim: D. sparse: give the input table sparse gradients; every pair uses the whole output
+    table.
 
     Example:
         >>> from quire.papers.word2vec import FullSoftmax
@@ -133,12 +166,14 @@ class FullSoftmax(nn.Module):
         torch.Size([3])
     """
 
-    def __init__(self, words: int, dim: int) -> None:
+    def __init__(self, words: int, dim: int, *, sparse: bool = False) -> None:
         super().__init__()
+        self.sparse = sparse
         self.input = draw_input_table(words, dim)
         self.output = nn.Parameter(torch.zeros(words, dim))
 
     def forward(self, centre: Tensor, context: Tensor) -> Tensor:
         """Loss (B) of pairs: centre (B) and context (B), word indices."""
-        log_p = (self.input[centre] @ self.output.T).log_softmax(1)
+        v = embedding(centre, self.input, sparse=self.sparse)
+        log_p = (v @ self.output.T).log_softmax(1)
         return -log_p.gather(1, context[:, None])[:, 0]

@@ -23,6 +23,10 @@ class Embedding(Protocol):
     vectors: NDArray[np.float32]
 
 
+Asked = str | NDArray[np.float32] | Sequence[str | NDArray[np.float32]]
+"""A word, a vector (D), or several of either."""
+
+
 class Similarity(NamedTuple):
     """How vectors agree with people about pairs of words."""
 
@@ -52,8 +56,8 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def most_similar(
     embedding: Embedding,
-    positive: str | Sequence[str] = (),
-    negative: str | Sequence[str] = (),
+    positive: Asked = (),
+    negative: Asked = (),
     *,
     n: int = 10,
     top: int | None = None,
@@ -62,12 +66,12 @@ def most_similar(
 
     Args:
         embedding: A vocabulary and its vectors, such as a `Word2Vec`.
-        positive: Words, or one word, whose unit vectors are added.
+        positive: Words or vectors (D), or one of them, whose unit vectors are added.
         negative: Those whose unit vectors are subtracted.
         n: How many; the words asked about are left out.
         top: Search so many most frequent words alone.
 
-    Raises ValueError without a word to ask about, n < 1, or for an unknown word.
+    Raises ValueError without a word to ask about, for n or top below 1, and for an unknown word.
 
     Example:
         >>> import numpy as np
@@ -78,23 +82,85 @@ def most_similar(
         >>> [word for word, _ in most_similar(model, ["east", "south"], n=1)]
         ['southeast']
     """
-    positive = [positive] if isinstance(positive, str) else list(positive)
-    negative = [negative] if isinstance(negative, str) else list(negative)
+    positive, negative = _several(positive), _several(negative)
     vocabulary = embedding.vocabulary
     if not positive and not negative:
         raise ValueError("name at least one word, in positive or negative")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    unknown = next((w for w in (*positive, *negative) if w not in vocabulary), None)
-    if unknown is not None:
-        raise ValueError(f"'{unknown}' is not in the vocabulary of {len(vocabulary)} words")
-    rows = [vocabulary[word] for word in (*positive, *negative)]
+    if top is not None and top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")
+    asked = [*positive, *negative]
+    rows = [_row(vocabulary, word) for word in asked if isinstance(word, str)]
+    given = [
+        embedding.vectors[_row(vocabulary, word)] if isinstance(word, str) else word
+        for word in asked
+    ]
     signs = np.array([1] * len(positive) + [-1] * len(negative), dtype=np.float32)
-    target = unit(signs @ unit(embedding.vectors[rows]))
-    cosine = unit(embedding.vectors[:top]) @ target
+    target = unit(signs @ unit(np.stack(given)))
+    table = embedding.vectors[:top]
+    cosine = (table if isinstance(embedding, UnitVectors) else unit(table)) @ target
     cosine[[row for row in rows if row < len(cosine)]] = -np.inf
-    best = np.argsort(-cosine, kind="stable")[:n]
+    # Those that may be among the n best, then in order, the more frequent of equal ones first.
+    n = min(n, len(cosine))
+    near = np.flatnonzero(cosine >= np.partition(cosine, -n)[-n])
+    best = near[np.argsort(-cosine[near], kind="stable")][:n]
     return [(vocabulary.words[i], float(cosine[i])) for i in best if np.isfinite(cosine[i])]
+
+
+def _several(asked: Asked) -> list[str | NDArray[np.float32]]:
+    """What is asked about as a list, where it may be one word or one vector."""
+    vector = isinstance(asked, np.ndarray) and asked.ndim == 1 and asked.dtype.kind == "f"
+    single = isinstance(asked, str) or vector
+    return [asked] if single else list(asked)  # type: ignore[list-item]
+
+
+def _row(vocabulary: Vocabulary, word: str) -> int:
+    if word not in vocabulary:
+        raise ValueError(f"'{word}' is not in the vocabulary of {len(vocabulary)} words")
+    return vocabulary[word]
+
+
+class UnitVectors:
+    """Vectors divided by their lengths once, for many questions: a question is then one product.
+
+    It is a copy: what training changes afterwards does not show. embedding: a vocabulary and its
+    vectors, such as a `Word2Vec`.
+
+    Example:
+        >>> import numpy as np
+        >>> from quire.papers.word2vec import UnitVectors, Vocabulary, Word2Vec
+        >>> model = Word2Vec(dim=2)
+        >>> model.vocabulary = Vocabulary(["east", "south", "southeast"], [3, 2, 1])
+        >>> model.vectors = np.array([[2, 0], [0, 1], [1, 1]], np.float32)
+        >>> ready = UnitVectors(model)
+        >>> ready["east"].tolist(), round(ready.cosine("east", "southeast"), 3)
+        ([1.0, 0.0], 0.707)
+        >>> [word for word, _ in ready.most_similar(ready["south"], n=2)]
+        ['south', 'southeast']
+    """
+
+    def __init__(self, embedding: Embedding) -> None:
+        self.vocabulary = embedding.vocabulary
+        self.vectors = unit(embedding.vectors)
+        """(words, D), each of length 1 (or 0)."""
+
+    def __getitem__(self, word: str) -> NDArray[np.float32]:
+        """The unit vector of a word, (D); KeyError where it is unknown."""
+        return self.vectors[self.vocabulary[word]]
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.vocabulary
+
+    def most_similar(
+        self, positive: Asked = (), negative: Asked = (), *, n: int = 10, top: int | None = None
+    ) -> list[tuple[str, float]]:
+        """As the function `most_similar`, without dividing all vectors by their lengths."""
+        return most_similar(self, positive, negative, n=n, top=top)
+
+    def cosine(self, first: str, second: str) -> float:
+        """The cosine of two words; KeyError where one is unknown."""
+        return float(self[first] @ self[second])
 
 
 def analogies(

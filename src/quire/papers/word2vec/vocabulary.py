@@ -11,12 +11,42 @@ Subsampling = Literal["code", "paper"]
 """Which of the two published formulas keeps a word; see `keep_probability`."""
 
 
+WHITESPACE = frozenset(" \t\n\r\v\f")
+"""What the file formats separate words by."""
+
+
+def check_word(word: object) -> None:
+    """Raise ValueError for what the file formats cannot hold as a word.
+
+    A word is a str of at least one character, none of them a blank, a tab or the end of a line,
+    that UTF-8 can write. Other whitespace, such as a no-break space, is part of a word.
+    """
+    if not isinstance(word, str):
+        raise ValueError(f"a word must be a str, got {word!r} ({type(word).__name__})")
+    if not word or not WHITESPACE.isdisjoint(word):
+        raise ValueError(
+            f"{word!r} is no word: it must have at least one character and no blank, tab or "
+            "newline (phrases are joined by '_')"
+        )
+    if not word.isascii():
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{word!r} is no word: UTF-8 cannot write it ({error.reason})"
+            ) from None
+
+
 class Vocabulary:
     """Words sorted by count, the most frequent first; a word's index is its row of vectors.
 
-    words: distinct words. counts: as many, at least 1 each, not increasing.
-    rare: counts of words seen too rarely so far; `Word2Vec.partial_fit` adds to them.
-    Raises ValueError where the two do not fit.
+    Args:
+        words: Distinct words.
+        counts: As many, at least 1 each, not increasing. None: nothing was counted, and ranks
+            W, W - 1, ..., 1 stand in (`ranked`).
+        rare: Counts of words seen too rarely so far; `Word2Vec.partial_fit` adds to them.
+
+    Raises ValueError where words and counts do not fit, and for what is no word (`check_word`).
 
     Example:
         >>> from quire.papers.word2vec import Vocabulary
@@ -28,10 +58,16 @@ class Vocabulary:
     def __init__(
         self,
         words: Sequence[str],
-        counts: Sequence[int] | NDArray[np.int64],
+        counts: Sequence[int] | NDArray[np.int64] | None,
         rare: dict[str, int] | None = None,
     ) -> None:
         self.words = list(words)
+        for word in self.words:
+            check_word(word)
+        self.ranked = counts is None
+        """Whether `counts` are ranks alone: `Word2Vec.partial_fit` then counts anew."""
+        if counts is None:
+            counts = np.arange(len(self.words), 0, -1)
         self.counts = np.asarray(counts, dtype=np.int64)
         self.rare = dict(rare or {})
         if self.counts.shape != (len(self.words),):

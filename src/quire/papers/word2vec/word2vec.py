@@ -1,16 +1,17 @@
 """Word2Vec: vectors of words from running text (sections 2 and 3)."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quire.papers.word2vec.corpus import Corpus, read_corpus, scratch
 from quire.papers.word2vec.formats import load_vectors, save_vectors
-from quire.papers.word2vec.queries import most_similar
+from quire.papers.word2vec.queries import Asked, most_similar
 from quire.papers.word2vec.training.reference import Form
 from quire.papers.word2vec.training.session import Progress, Session, Training, build_tables
 from quire.papers.word2vec.vocabulary import Vocabulary
@@ -60,13 +61,11 @@ class Word2Vec:
         threads: int = 1,
         seed: int = 0,
     ) -> None:
-        whole = {
-            "dim": dim, "window": window, "negative": negative, "min_count": min_count,
-            "epochs": epochs, "threads": threads,
-        }  # fmt: skip
-        for name, value in whole.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        self.dim, self.window = _whole("dim", dim), _whole("window", window)
+        self.min_count, self.epochs = _whole("min_count", min_count), _whole("epochs", epochs)
+        self.threads, self.seed = _whole("threads", threads), _whole("seed", seed, least=0)
+        noisy = loss not in ("hierarchical", "full")  # the others draw none: 0 will do
+        self.negative = _whole("negative", negative, least=int(noisy))
         if not 0 <= sample < 1:
             raise ValueError(f"sample must lie in [0, 1), got {sample}")
         if architecture not in ("skip-gram", "cbow"):
@@ -75,15 +74,11 @@ class Word2Vec:
             raise ValueError(
                 f"loss must be 'negative', 'hierarchical', 'nce' or 'full', got {loss!r}"
             )
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
-        self.dim, self.window, self.negative, self.sample = dim, window, negative, sample
-        self.min_count, self.epochs, self.threads, self.seed = min_count, epochs, threads, seed
-        self.architecture, self.loss = architecture, loss
+        self.sample, self.architecture, self.loss = float(sample), architecture, loss
         self.vocabulary = Vocabulary([], [])
-        self.vectors: NDArray[np.float32] = np.zeros((0, dim), np.float32)
+        self.vectors: NDArray[np.float32] = np.zeros((0, self.dim), np.float32)
         """Vectors of the words as input, (words, D), in the vocabulary's order."""
-        self.output: NDArray[np.float32] = np.zeros((0, dim), np.float32)
+        self.output: NDArray[np.float32] = np.zeros((0, self.dim), np.float32)
         """Vectors of the words as output, or of the Huffman tree's inner nodes (W - 1)."""
 
     # Training
@@ -196,33 +191,71 @@ class Word2Vec:
 
     def most_similar(
         self,
-        positive: str | Sequence[str] = (),
-        negative: str | Sequence[str] = (),
+        positive: Asked = (),
+        negative: Asked = (),
         n: int = 10,
     ) -> list[tuple[str, float]]:
         """The n words nearest to sum(positive) - sum(negative), with cosines: see `most_similar`.
 
         `most_similar(["king", "woman"], ["man"])` asks an analogy, `most_similar(["Czech",
-        "currency"])` composes (Table 5).
+        "currency"])` composes (Table 5). For many questions make a `UnitVectors` of the model.
         """
         return most_similar(self, positive, negative, n=n)
 
     def save(
-        self, path: str | os.PathLike[str], *, counts: str | os.PathLike[str] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        counts: str | os.PathLike[str] | None = None,
+        binary: bool | None = None,
     ) -> None:
-        """Write the vectors in word2vec's text (.txt, .vec) or binary format (.bin, also .gz)."""
-        save_vectors(path, self.vocabulary, self.vectors, counts=counts)
+        """Write the vectors in word2vec's text (.txt, .vec) or binary format (.bin, also .gz).
+
+        The arguments are those of `save_vectors`.
+        """
+        save_vectors(path, self.vocabulary, self.vectors, counts=counts, binary=binary)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, counts: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        counts: str | os.PathLike[str] | None = None,
+        limit: int | None = None,
+        binary: bool | None = None,
+        strict: bool = True,
+        **settings: Any,
     ) -> "Word2Vec":
         """A model with the vectors of a file, to ask or to go on from with `partial_fit`.
 
-        The formats hold no output vectors: those begin at zero. Raises as `load_vectors` does.
+        The formats hold no output vectors: those begin at zero. Without `counts` none are known,
+        and `partial_fit` takes those of its own corpus (1 for a word that it lacks). `</s>`, which
+        the authors' program writes, keeps its vector: in a corpus it ends a sentence.
+
+        Args:
+            path: The vectors.
+            counts: Their vocabulary file.
+            limit: Read so many words.
+            binary: The format, for an unusual suffix.
+            strict: Refuse a file with odd entries: see `load_vectors`.
+            settings: The constructor's, for `partial_fit`; `dim` is the file's.
+
+        Raises ValueError as `load_vectors` does, and where `dim` is another.
         """
-        vocabulary, vectors = load_vectors(path, counts=counts)
-        model = cls(dim=vectors.shape[1])
+        vocabulary, vectors = load_vectors(
+            path, counts=counts, limit=limit, binary=binary, strict=strict
+        )
+        dim = vectors.shape[1]
+        if settings.get("dim", dim) != dim:
+            raise ValueError(f"{Path(path).name} holds {dim} dimensions, not {settings['dim']}")
+        model = cls(**settings | {"dim": dim})
         model.vocabulary, model.vectors = vocabulary, vectors
         model.output = np.zeros_like(vectors)
         return model
+
+
+def _whole(name: str, value: int, *, least: int = 1) -> int:
+    """`value` as an int; NumPy's whole numbers will do."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)

@@ -35,7 +35,7 @@ PAPER = find_paper("bigbird")
             "reach 16 blocks, and items may be 15 away",
         ),
         ("retrieval", "window_only", {"front": False}, "reach 8 blocks, and items may be 8 away"),
-        ("blocks", "bigbird", {"pattern": {"block": 200}}, "block must be at most the length"),
+        ("blocks", "bigbird", {"pattern": {"block": 200}}, "are full attention with this pattern"),
         ("genome", "ngram", {"source": "fasta"}, "GRCh37.fa: give --fasta the genome to read"),
         ("genome", "ngram", {"source": "fasta", "fasta": "no.fa"}, "no file no.fa: give --fasta"),
     ],

@@ -30,9 +30,16 @@ def test_parity(prefix: int | None) -> None:
         make_parity(draw_parity(2, 10, generator()), 1, 11)
 
 
+@pytest.mark.parametrize("prefix", [0, 8, -1])
+def test_a_prefix_is_a_part_of_the_vector(prefix: int) -> None:
+    with pytest.raises(ValueError, match=rf"prefix must lie in 1\.\.6 or be None, got {prefix}"):
+        make_parity(draw_parity(2, 6, generator()), 0, 0, prefix=prefix)
+
+
 def test_hops() -> None:
     hop_map = HopMap.draw(8, generator())
     leads_to = {int(hop_map.order[i]): int(hop_map.order[max(i - 1, 0)]) for i in range(8)}
+    assert dict(enumerate(hop_map.leads_to().tolist())) == leads_to
     x, target, k = hop_map.make(torch.rand(200, 2, generator=generator()), 5)
     assert x.shape == (200, 13) and k.unique().tolist() == [1, 2, 3, 4, 5]
     for row, answer, count in zip(x, target.tolist(), k.tolist(), strict=True):
@@ -86,6 +93,31 @@ def test_arithmetic(operation: str) -> None:
     assert chain.unique().numel() >= 3
 
 
+@pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "modulo"])
+def test_arithmetic_beyond_what_an_integer_holds(operation: str) -> None:
+    x, target, _ = make_arithmetic(operation, 200, 25, generator=generator(), fewest=19)  # type: ignore[arg-type]
+    a, b = x[:, :10].argmax(1), x[:, 10:].argmax(1)
+    for i in range(200):
+        left, right = number(a[i]), number(b[i])
+        low = int(b[i, 0])
+        answers = {
+            "add": left + right,
+            "subtract": left - right,
+            "multiply": left * low,
+            "modulo": left % low if operation == "modulo" else 0,
+        }
+        assert number(target[i]) == answers[operation] >= 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "digits", "fewest", "message"),
+    [("divide", 3, 1, "operation must be one of"), ("add", 3, 4, "fewest <= digits is needed")],
+)
+def test_arithmetic_errors(operation: str, digits: int, fewest: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_arithmetic(operation, 2, digits, generator=generator(), fewest=fewest)  # type: ignore[arg-type]
+
+
 def test_arithmetic_lengths() -> None:
     x, _, size = make_arithmetic("modulo", 200, 8, generator=generator(), fewest=5)
     assert size.min() == 5 and size.max() == 8 and x.shape[2] == 9
@@ -115,6 +147,8 @@ def test_paired_associates(link: str) -> None:
         assert found == [place == 0, place == 1]
     with pytest.raises(ValueError, match="3 images a chain"):
         make_paired_associates(pool[:5], 2, pairs=4, generator=generator())
+    with pytest.raises(ValueError, match="link must be one of"):
+        make_paired_associates(pool, 2, pairs=4, generator=generator(), link="CA")  # type: ignore[arg-type]
 
 
 def test_corruption_grows_with_the_level() -> None:

@@ -25,6 +25,13 @@ def test_prepared_images_have_mean_zero_at_each_pixel_and_deviation_one():
     assert centred.std(correction=0).item() == pytest.approx(1, abs=1e-4)
 
 
+def test_images_that_are_all_the_same_have_no_deviation():
+    train, test = split()
+    same = Images(np.full_like(train.image, 7), train.label)
+    with pytest.raises(ValueError, match="must not all be the same"):
+        prepare(Split(same, test), torch.device("cpu"))
+
+
 def test_hold_out_and_shorten_cut_where_they_say():
     train = split().train
     kept, tested = hold_out(train, 10)

@@ -19,9 +19,11 @@ from quire.papers.resnet.experiments.learner import (
 
 def test_evaluate_is_loss_and_error_over_all_images():
     net = CifarResNet(8, width=0.25).train()
+    net.stem.eval()
     image, label = torch.randn(1203, 3, 8, 8), torch.randint(10, (1203,))
     loss, error = evaluate(net, Part(image, label), lambda x: x)
     assert net.training
+    assert not net.stem.training
     net.eval()
     with torch.no_grad():
         score = net(image)

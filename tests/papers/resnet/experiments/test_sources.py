@@ -75,6 +75,16 @@ def test_random_views_vary_in_scale_place_and_mirroring(folder):
     assert len({view.numpy().tobytes() for view in views}) > 15
 
 
+@pytest.mark.parametrize("damage", ["short", "empty", "text"])
+def test_a_file_that_is_no_whole_image_is_named(folder, damage):
+    path = list_images(folder, "train").files[0][0]
+    whole = path.read_bytes()
+    path.write_bytes({"short": whole[: len(whole) // 2], "empty": b"", "text": b"no image"}[damage])
+    with pytest.raises(ValueError, match=r"imagenet: .*0\.png is not a whole image") as caught:
+        random_view(path, 20, (24, 40), (0, 0))
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_and_unequal_folders_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no images in .*nowhere"):
         list_images(tmp_path, "nowhere")

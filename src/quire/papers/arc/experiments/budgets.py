@@ -12,7 +12,7 @@ from quire.papers.arc.experiments.searching import (
     score,
     search,
 )
-from quire.papers.arc.experiments.sets import SetName, choose_tasks
+from quire.papers.arc.experiments.sets import SetName, choose_tasks, count_scored
 
 
 class Budgets(SolverSettings):
@@ -22,15 +22,20 @@ class Budgets(SolverSettings):
     """Part of the training tasks; with -third, a third for each seed."""
     folder: Path | None = None
     """Folder or file of tasks of your own, in place of the set."""
+    solutions: Path | None = None
+    """Kaggle's file of the folder's test outputs."""
     first: NonNegativeInt = 0
     """Only so many tasks, in the order of their ids; 0: all."""
 
 
 def budgets(config: Budgets, run: Run) -> Metrics:
     """Search the tasks that the config names; scores, states and times."""
-    tasks = choose_tasks(run, config.set, folder=config.folder, first=config.first)
+    tasks = choose_tasks(
+        run, config.set, folder=config.folder, solutions=config.solutions, first=config.first
+    )
     log = open_log(config, run, tasks)
     search(config, run, tasks, log)
+    count_scored(run, tasks, config.set, folder=config.folder)
     evaluation, metrics = score(tasks, log, config.attempts)
     run.note(str(evaluation))
     return metrics | mean_costs(log.records.values())

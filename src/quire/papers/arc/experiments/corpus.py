@@ -1,18 +1,23 @@
-"""The training tasks, counted (section III.1)."""
+"""The tasks of a set, counted (section III.1)."""
 
 import statistics
 
 import numpy as np
 
-from quire import data
 from quire.lab import Config, Metrics, Run
-from quire.papers.arc.tasks import Task
+from quire.papers.arc.experiments.sets import SetName, choose_tasks
 
 
-def corpus(config: Config, run: Run) -> Metrics:
-    """Count the training tasks."""
-    content = data.arc(run.data)
-    tasks = [Task.from_dict(task, id=id) for id, task in content.items()]
+class Corpus(Config):
+    """Which tasks."""
+
+    set: SetName = "training"
+    """What is counted."""
+
+
+def corpus(config: Corpus, run: Run) -> Metrics:
+    """Count the tasks of a set."""
+    tasks = choose_tasks(run, config.set).values()
     shown = [len(task.train) for task in tasks]
     pairs = [pair for task in tasks for pair in (*task.train, *task.test)]
     grids = [pair.input for pair in pairs] + [p.output for p in pairs if p.output is not None]
@@ -21,6 +26,7 @@ def corpus(config: Config, run: Run) -> Metrics:
     return {
         "tasks": len(tasks),
         "test_grids": sum(len(task.test) for task in tasks),
+        "demonstrations": sum(shown),
         "demonstrations_mean": statistics.fmean(shown),
         "demonstrations_median": statistics.median(shown),
         "largest_side": max(max(grid.shape) for grid in grids),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from quire.lab import Config, Metrics, Run
-from quire.papers.arc.experiments.sets import SetName, choose_tasks
+from quire.papers.arc.experiments.sets import SetName, choose_tasks, count_scored
 from quire.papers.arc.solver.solver import predict_sizes
 
 
@@ -14,11 +14,14 @@ class Sizes(Config):
     """Part of the training tasks; with -third, a third for each seed."""
     folder: Path | None = None
     """Folder or file of tasks of your own, in place of the set."""
+    solutions: Path | None = None
+    """Kaggle's file of the folder's test outputs."""
 
 
 def sizes(config: Sizes, run: Run) -> Metrics:
     """How often the first, or one of the first three, predicted sizes is the test output's."""
-    tasks = choose_tasks(run, config.set, folder=config.folder)
+    tasks = choose_tasks(run, config.set, folder=config.folder, solutions=config.solutions)
+    count_scored(run, tasks, config.set, folder=config.folder)
     first = three = none = outputs = 0
     for task in tasks.values():
         for pair, ranked in zip(task.test, predict_sizes(task.blind()), strict=True):

@@ -1,5 +1,6 @@
 """The solver on a set of tasks: submission files, a gallery, scores, figures."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -21,14 +22,20 @@ from quire.papers.arc.experiments.searching import (
     score,
     search,
 )
-from quire.papers.arc.experiments.sets import SetName, choose_tasks, name_set
+from quire.papers.arc.experiments.sets import (
+    SetName,
+    choose_tasks,
+    count_scored,
+    is_ours,
+    name_set,
+)
 from quire.papers.arc.gallery.gallery import write_gallery
-from quire.papers.arc.solver.pool import Record, TaskLog, count_run
+from quire.papers.arc.solver.pool import Record, TaskLog
 from quire.papers.arc.submission import write_submission
-from quire.papers.arc.tasks import Task, data_hash, is_held_back, load, same_grid
+from quire.papers.arc.tasks import Task, is_held_back, same_grid
 
-TRAINING = "58599ab594750bd7f44ec796aee539fd7f3acfbc89ad50b2f9aba042b39e26c2"
-"""`data_hash` of the 400 training tasks."""
+NO_SPLITS: Metrics = {"development": math.nan, "held_back": math.nan}
+"""Rates on the splits of the training tasks, for other tasks."""
 
 
 class Solve(SolverSettings):
@@ -38,6 +45,8 @@ class Solve(SolverSettings):
     """Part of the training tasks; with -third, a third for each seed."""
     folder: Path | None = None
     """Folder or file of tasks of your own, in place of the set."""
+    solutions: Path | None = None
+    """Kaggle's file of the folder's test outputs."""
     first: NonNegativeInt = 0
     """Only so many tasks, in the order of their ids; 0: all."""
 
@@ -48,7 +57,9 @@ def solve(config: Solve, run: Run) -> Metrics:
     What is not solved yet when the run is stopped is left out of `submission.json`; what is, is
     there.
     """
-    tasks = choose_tasks(run, config.set, folder=config.folder, first=config.first)
+    tasks = choose_tasks(
+        run, config.set, folder=config.folder, solutions=config.solutions, first=config.first
+    )
     log = open_log(config, run, tasks)
     try:
         search(config, run, tasks, log)
@@ -61,16 +72,19 @@ def solve(config: Solve, run: Run) -> Metrics:
         write_gallery(run.directory / "gallery", tasks, log.records, title=_title(config))
         run.note(f"{len(tasks)} tasks without known outputs: nothing is scored, {total:.0f} CPU s")
         return used
-    _count(config, run, tasks)
+    count_scored(run, tasks, config.set, folder=config.folder)
+    ours = is_ours(config.set, config.folder)
     evaluation, metrics = score(tasks, log, config.attempts)
+    looked_at = {id: t for id, t in tasks.items() if not (ours and is_held_back(id))}
     write_gallery(
-        run.directory / "gallery", tasks, log.records, evaluation,
+        run.directory / "gallery", looked_at, log.records, evaluation,
         title=_title(config), attempts=config.attempts,
     )  # fmt: skip
     run.note(f"{evaluation}, {total:.0f} CPU s in all")
     run.note(f"gallery: {run.directory / 'gallery' / 'index.html'}")
-    _draw(run, tasks, log, evaluation)
-    return metrics | used | _score_splits(tasks, log, config.attempts) | {
+    _draw(run, tasks, log, evaluation, looked_at)
+    splits = _score_splits(tasks, log, config.attempts) if ours else NO_SPLITS
+    return metrics | used | splits | {
         "reruns_differ": count_differing_reruns(tasks, log, evaluation.solved),
         "failed": sum(bool(record.error) for record in log.records.values()),
     }  # fmt: skip
@@ -79,15 +93,6 @@ def solve(config: Solve, run: Run) -> Metrics:
 def _title(config: Solve) -> str:
     limit = f"{config.budget:g} s" if config.budget else f"{config.nodes:,} states"
     return f"ARC: {name_set(config.set, config.folder)}, {limit} a task"
-
-
-def _count(config: Solve, run: Run, tasks: Mapping[str, Task]) -> None:
-    """Count how often a folder's tasks were scored, other than the training tasks."""
-    if config.folder is None or data_hash(load(config.folder.expanduser())) == TRAINING:
-        return
-    # <runs>/arc/solve/<preset>/<arm>/<run>: one count for all runs of the paper.
-    times = count_run(run.directory.parents[3] / "evaluation-runs.json", tasks, str(config.folder))
-    run.note(f"{config.folder} was scored {times} times so far (data {data_hash(tasks)[:12]})")
 
 
 def _score_splits(tasks: Mapping[str, Task], log: TaskLog, attempts: int) -> Metrics:
@@ -104,7 +109,14 @@ def _score_splits(tasks: Mapping[str, Task], log: TaskLog, attempts: int) -> Met
     }
 
 
-def _draw(run: Run, tasks: Mapping[str, Task], log: TaskLog, evaluation: Evaluation) -> None:
+def _draw(
+    run: Run,
+    tasks: Mapping[str, Task],
+    log: TaskLog,
+    evaluation: Evaluation,
+    looked_at: Mapping[str, Task],
+) -> None:
+    """Curves of all tasks; of `looked_at` alone examples are shown."""
     solved = [log.records[id] for id in evaluation.solved]
     for unit in ("seconds", "states"):
         x, y = anytime_curve(solved, len(tasks), f"found_at_{unit}")
@@ -112,7 +124,8 @@ def _draw(run: Run, tasks: Mapping[str, Task], log: TaskLog, evaluation: Evaluat
         run.series(name, x, y, x_label=f"{unit} a task", y_label="tasks solved, %")
     run.figure("anytime", draw_anytime(*anytime_curve(solved, len(tasks), "found_at_seconds")))
     run.figure("strata", draw_strata(evaluation.strata))
-    shown = solved[:: max(1, len(solved) // 8)][:8]
+    shown = [record for record in solved if record.task in looked_at]
+    shown = shown[:: max(1, len(shown) // 8)][:8]
     run.figure(
         "solved", draw_solved([(tasks[r.task], _find_right(tasks[r.task], r)) for r in shown])
     )

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 try:
-    from numba import njit, types
+    from numba import types
 except ImportError as error:
     raise ImportError("the ARC solver needs numba: pip install 'quire-papers[fast]'") from error
 
-from quire.papers.arc.grids import OPTIONS
+from quire.papers.arc.grids import OPTIONS, keep_compiled
 from quire.papers.arc.solver.primitives import Kind, Primitive
 from quire.papers.arc.solver.search import (
     DRAWN,
@@ -101,7 +101,7 @@ def drivers() -> dict[str, Any]:
             (again, (table, table)),
         ):  # fmt: skip
             signature = types.void(*arguments)
-            _drivers[function.__name__] = njit(signature, cache=True, **OPTIONS)(function)
+            _drivers[function.__name__] = keep_compiled(function, signature, OPTIONS)
     return _drivers
 
 

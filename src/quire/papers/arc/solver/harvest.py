@@ -22,10 +22,10 @@ WIDE = 400
 
 @dataclass(frozen=True)
 class Candidate:
-    """A program before it is run: its bits, and the demonstrations it should get right."""
+    """A program before it is run: its cost, and the demonstrations it should get right."""
 
     program: Program
-    bits: float
+    cost: float
     fits: int
 
 
@@ -52,12 +52,12 @@ class Collector:
     def chain(self, state: int) -> Chain:
         return tuple((step.primitive.name, step.arg) for step in self.search.chain(state))
 
-    def add(self, kind: str, states: "list[int]", bits: float, fits: int, **more: object) -> None:
+    def add(self, kind: str, states: "list[int]", cost: float, fits: int, **more: object) -> None:
         program = Program(
-            kind, tuple(self.chain(int(s)) for s in states), round(bits, 3), self.view,
+            kind, tuple(self.chain(int(s)) for s in states), self.view,
             primitives=self.primitives, **more,  # type: ignore[arg-type]
         )  # fmt: skip
-        self.candidates.append(Candidate(program, bits, fits))
+        self.candidates.append(Candidate(program, cost, fits))
 
     def exact(self) -> None:
         """States equal to every demonstration's output."""

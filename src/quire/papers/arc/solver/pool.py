@@ -71,7 +71,7 @@ class Record:
                 for row in content.pop("attempts")
             )  # fmt: skip
             return cls(attempts=attempts, **content)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"not a record of a task: {error}") from None
 
 
@@ -119,7 +119,8 @@ class TaskLog:
     def _read(self, path: Path) -> None:
         lines = path.read_text(encoding="utf-8").split("\n")
         if lines[0] != self._head:
-            raise ValueError(f"{path} was written with other settings or data; name another file")
+            raise ValueError(f"{path} was written with other settings or data; name another file "
+                             "or move it away")  # fmt: skip
         whole = lines[1:-1]
         if lines[-1]:  # a process that was killed while it wrote leaves half a line
             replace_file(path, "".join(line + "\n" for line in [lines[0], *whole]))
@@ -189,7 +190,7 @@ def count_run(path: Path, tasks: Mapping[str, Task], name: str) -> int:
         table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         entry = table.setdefault(data_hash(tasks), {"set": name, "runs": 0})
         entry["runs"] += 1
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
         raise ValueError(f"{path} is not a count of evaluation runs; move it away") from None
     replace_file(path, json.dumps(table, indent=1) + "\n")
     return int(entry["runs"])

@@ -4,6 +4,7 @@ A primitive of one's own is one function (see `grids`) in a `Primitive`, handed 
 `Solver(primitives=(*PRIMITIVES, Primitive(mirror, "mirror", 5.0)))`.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -44,13 +45,14 @@ class Primitive:
     Args:
         function: Plain Python that numba can compile; compiled at the solver's first use.
         name: How programs are stored, so unique among the solver's primitives.
-        bits: Its cost.
+        bits: Its cost to the search; a step's code gives it a share of the weight 2^-bits.
         kind: What it takes and gives.
         arguments: The values of `arg` to try.
         words: What a program's step says for each argument (one text: for all; `{}` stands for it).
         offset: What is added to colours of a `Palette` to give `arg`.
 
-    Raises ValueError for negative bits or as many words as neither one nor the arguments.
+    Raises ValueError for bits that are negative or not finite, and for as many words as neither one
+    nor the arguments.
 
     Example:
         >>> from quire.papers.arc.solver.primitives import Primitive
@@ -69,7 +71,7 @@ class Primitive:
     offset: int = 0
 
     def __post_init__(self) -> None:
-        if self.bits < 0:
+        if not 0 <= self.bits < math.inf:
             raise ValueError(f"primitive {self.name}: bits must be at least 0, not {self.bits}")
         many = 1 if isinstance(self.arguments, Palette) else len(self.arguments)
         if len(self.words) not in (0, 1, many):

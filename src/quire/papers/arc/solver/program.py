@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
 
 from quire.papers.arc.grids import CROWD, SIDE
+from quire.papers.arc.solver.coding import code_length, read_rule
 from quire.papers.arc.solver.primitives import PRIMITIVES, Kind, Primitive
 from quire.papers.arc.solver.search import address, examples_of, step
 from quire.papers.arc.solver.sizes import SizeRule
@@ -68,17 +68,20 @@ class Program:
     Args:
         kind: "chain", "stack" or "rule".
         chains: Each a row of (primitive's name, argument).
-        bits: Its length.
         view: How the task is looked at.
         frame: How the output size follows: {"linear": ...} or {"chain": ...}.
         paints: A stack's colours, one a chain; 0: its own.
         table: A rule's entries.
         default: The number of a rule's default.
-        primitives: Those that the chains name.
+        primitives: The language: those that the chains name are among them.
+
+    `bits` is its length under a prefix code of the language (see `coding`).
+
+    Raises ValueError with one line for what is no program of the language.
 
     Example:
         >>> from quire.papers.arc.solver.program import Program
-        >>> program = Program("chain", ((("rigid", 1),),), bits=4.0)
+        >>> program = Program("chain", ((("rigid", 1),),))
         >>> print(program)
         mirror left-right
         >>> Program.from_text(program.to_text()) == program
@@ -87,13 +90,21 @@ class Program:
 
     kind: str
     chains: tuple[Chain, ...]
-    bits: float
     view: View = field(default_factory=View)
     frame: dict[str, Any] = field(default_factory=dict)
     paints: tuple[int, ...] = ()
     table: dict[str, int] = field(default_factory=dict)
     default: int = 0
     primitives: tuple[Primitive, ...] = field(default=PRIMITIVES, repr=False, compare=False)
+    bits: float = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bits", code_length(self))
+
+    @property
+    def pieces(self) -> int:
+        """How many partial outputs are stacked; 1 where nothing is."""
+        return len(self.chains) if self.kind == "stack" else 1
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -122,7 +133,7 @@ class Program:
 
     def _frame_words(self, words: Any) -> str:
         if "linear" in self.frame:
-            return str(_rule(self.frame))
+            return str(read_rule(self.frame["linear"]))
         return f"that of: {words(_chain(self.frame['chain']))}"
 
     def __str__(self) -> str:
@@ -181,7 +192,7 @@ class Program:
     ) -> tuple[int, int, int, int, bool] | None:
         if "linear" in self.frame:
             height, width = grid.shape
-            size = _rule(self.frame).predict((height, width))
+            size = read_rule(self.frame["linear"]).predict((height, width))
             return None if size is None else (*size, 0, 0, bool(self.frame["placed"]))
         images = evaluate_chain(_chain(self.frame["chain"]), grid, by_name)
         if images is None or len(images) != 1:
@@ -192,7 +203,7 @@ class Program:
     def to_text(self) -> str:
         """The program as JSON text."""
         return json.dumps({
-            "kind": self.kind, "chains": self.chains, "bits": self.bits,
+            "kind": self.kind, "chains": self.chains,
             "view": [self.view.colours, self.view.flipped], "frame": self.frame,
             "paints": self.paints, "table": self.table, "default": self.default,
         })  # fmt: skip
@@ -205,13 +216,19 @@ class Program:
         """
         try:
             content = json.loads(text)
+            frame = dict(content["frame"])
+            if "chain" in frame:
+                frame["chain"] = list(_chain(frame["chain"]))
             return cls(
                 content["kind"], tuple(_chain(chain) for chain in content["chains"]),
-                content["bits"], View(*content["view"]), content["frame"],
-                tuple(content["paints"]), content["table"], content["default"], tuple(primitives),
+                View(*content["view"]), frame, tuple(content["paints"]), dict(content["table"]),
+                content["default"], tuple(primitives),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a program of the ARC solver: {error!r}") from None
+        except KeyError as error:
+            raise ValueError(f"not a program of the ARC solver: {error} is missing") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            line = next(iter(str(error).splitlines()), "")
+            raise ValueError(f"not a program of the ARC solver: {line}") from None
 
 
 def draw(images: Sequence[Placed], frame: tuple[int, int, int, int, bool]) -> np.ndarray | None:
@@ -239,11 +256,5 @@ def linear(rule: SizeRule, *, placed: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rule(frame: dict[str, Any]) -> SizeRule:
-    down, below, across, beside, turned = frame["linear"]
-    rows, columns = (Fraction(down), Fraction(below)), (Fraction(across), Fraction(beside))
-    return SizeRule(rows, columns, turned)
-
-
 def _chain(content: Any) -> Chain:
-    return tuple((str(name), int(arg)) for name, arg in content)
+    return tuple((name, arg) for name, arg in content)

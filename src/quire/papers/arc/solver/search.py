@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from quire.papers.arc.grids import CROWD, OPTIONS, SIDE, UNWRAPPED, inlined, part
+from quire.papers.arc.grids import CROWD, OPTIONS, SIDE, UNWRAPPED, inlined, keep_compiled, part
 from quire.papers.arc.solver.pointers import SIGNATURE, call, pointer, rows
 from quire.papers.arc.solver.words import (
     GOLD,
@@ -410,7 +410,7 @@ def step() -> Any:
     i8, flag = types.int64, types.boolean
     arrays = (types.int8[::1], types.uint64[::1], types.int32[:, ::1])
     signature = i8(i8, *arrays, i8, i8, i8, i8, flag)
-    return njit(signature, cache=True, **OPTIONS)(step_on)
+    return keep_compiled(step_on, signature, OPTIONS)
 
 
 @functools.cache
@@ -423,11 +423,7 @@ def address(function: Any) -> int:
 @functools.cache
 def compiled(function: Any) -> Any:
     """A primitive's function as numba compiles it, once in a process and kept on disk."""
-    plain = getattr(function, "py_func", function)
-    try:
-        return njit(SIGNATURE, cache=True, **UNWRAPPED)(plain)
-    except RuntimeError:  # no file to keep it beside: typed in at a prompt
-        return njit(SIGNATURE, **UNWRAPPED)(plain)
+    return keep_compiled(getattr(function, "py_func", function), SIGNATURE, UNWRAPPED)
 
 
 def examples_of(inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,8 @@ class Prediction:
         outputs: A grid for each test input.
         program: What gave them.
         fits: How many demonstrations the program gets right.
-        score: Higher is better: first demonstrations, then shorter programs.
+        score: Higher is better: first demonstrations, then cheaper programs, by the costs that the
+            search goes by (`program.bits` is the length under a code).
     """
 
     outputs: tuple[Grid, ...]
@@ -246,7 +247,7 @@ class TaskSearch:
         if any(output is None for output in outputs):
             return
         fits = sum(_equal(candidate.program(pair.input), pair.output) for pair in self.task.train)
-        score = 1000.0 * fits / len(self.task.train) - candidate.bits
+        score = 1000.0 * fits / len(self.task.train) - candidate.cost
         grids = tuple(output for output in outputs if output is not None)
         key = b"|".join(bytes(grid.shape) + grid.tobytes() for grid in grids)
         before = self.answers.get(key)
@@ -256,8 +257,8 @@ class TaskSearch:
             self.found_at = (self.tried, time.process_time() - self.began)
 
     def predictions(self) -> list[Prediction]:
-        """The answers, best first."""
-        ranked = sorted(self.answers.values(), key=lambda p: -p.score)
+        """The answers, best first; of equal scores the one stacked of fewer pieces."""
+        ranked = sorted(self.answers.values(), key=lambda p: (-p.score, p.program.pieces))
         return ranked[: self.solver.attempts]
 
     def statistics(self) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from quire.papers.arc.grids import OPTIONS, inlined, part
+from quire.papers.arc.grids import OPTIONS, inlined, keep_compiled, part
 from quire.papers.arc.solver.pointers import pointer
 from quire.papers.arc.solver.words import bits_set
 
@@ -280,5 +280,5 @@ _compiled: dict[Any, Any] = {}
 def kernel(function: Any) -> Any:
     """`greedy` or `pixel_rules` compiled, once in a process and kept on disk."""
     if function not in _compiled:
-        _compiled[function] = njit(SIGNATURES[function], cache=True, **OPTIONS)(function)
+        _compiled[function] = keep_compiled(function, SIGNATURES[function], OPTIONS)
     return _compiled[function]

@@ -31,6 +31,12 @@ class Blocks(Training):
 
 def blocks(config: Blocks, run: Run) -> Metrics:
     """Accuracy by kind of dependency, and measures of the first layer's graph of blocks."""
+    pattern = config.pattern.build(run.seed)
+    if config.attention == "sparse" and pattern.is_full(config.length):
+        raise ValueError(
+            f"{config.length} tokens in blocks of {pattern.block} are full attention with this "
+            "pattern: the comparison needs a longer text"
+        )
     task = Dependencies(config.length, asked=config.asked)
     model = run.place(Tagger(task.words, task.length, config, run.seed))
     train_tagger(
@@ -40,7 +46,6 @@ def blocks(config: Blocks, run: Run) -> Metrics:
     accuracy, _ = measure_answers(run, model, test, kinds=len(task.kinds))
     graph = np.ones((config.length // config.pattern.block,) * 2, bool)
     if config.attention == "sparse":
-        pattern = config.pattern.build(run.seed)
         graph = pattern.table(config.length)[0]
         run.figure("pattern", draw_pattern(pattern, config.length))
     measured = measure_graph(graph)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from quire.papers.bigbird.etc import ETCLayer
 from quire.papers.bigbird.experiments.settings import Training
-from quire.papers.bigbird.model import BigBird, WordHead, initialise
+from quire.papers.bigbird.heads import WordHead, initialise
+from quire.papers.bigbird.model import BigBird
 
 
 class ETCEncoder(nn.Module):
@@ -75,5 +76,6 @@ def build_encoder(words: int, length: int, config: Training, seed: int) -> BigBi
         heads=config.encoder.heads,
         length=length,
         pattern=config.pattern.build(seed) if config.attention == "sparse" else None,
+        dropout=0.0,
         rotary=config.encoder.rotary,
     )

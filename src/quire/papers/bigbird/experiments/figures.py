@@ -7,8 +7,8 @@ from torch import Tensor
 
 from quire.nn.attention import AttentionKernel
 from quire.nn.masks import Mask
-from quire.papers.bigbird.attention import BigBirdAttention
 from quire.papers.bigbird.experiments.tasks import Examples
+from quire.papers.bigbird.kernel import BigBirdAttention
 from quire.papers.bigbird.model import BigBird
 from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
 
@@ -54,14 +54,20 @@ def record_weights(model: BigBird, words: Tensor) -> list[Tensor]:
     before = [attention.kernel for attention in attentions]
     # Sparse attention has no matrix of weights: each kernel is wrapped for one pass by one that
     # computes them densely beside it.
-    for attention in attentions:
-        attention.kernel = _watch(attention.kernel, found)
+    for attention, kernel in zip(attentions, before, strict=True):
+        _replace(attention, _watch(kernel, found))
     try:
         model(words)
     finally:
         for attention, kernel in zip(attentions, before, strict=True):
-            attention.kernel = kernel
+            _replace(attention, kernel)
     return found
+
+
+def _replace(attention: Any, kernel: AttentionKernel) -> None:
+    # A kernel may be a module, which torch lets nothing but a module replace.
+    del attention.kernel
+    attention.kernel = kernel
 
 
 def _watch(kernel: AttentionKernel, found: list[Tensor]) -> AttentionKernel:

@@ -1,19 +1,20 @@
 """What gives a repertoire its score: DeepRC with one of its poolings, or a baseline."""
 
+import copy
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import peak_tensor_mb
-from quire.lab.training import update
+from quire.lab.training import Kept, update
 from quire.papers.hopfield.deeprc import BagAttention, DeepRC, SequenceEmbedding
-from quire.papers.hopfield.experiments.evaluation import auc
+from quire.papers.hopfield.experiments.evaluation import auc, draw_stratified
 from quire.papers.hopfield.experiments.kmers import (
     MOTIF,
     Repertoires,
@@ -30,8 +31,8 @@ Method = Literal[
     "logistic_mil", "burden", "motif_binary", "motif_count",
 ]  # fmt: skip
 
-NEIGHBOURS = 7
-"""Of minmax_knn and jaccard_knn."""
+HELD_OUT = 0.2
+"""Share of the training bags that early stopping looks at."""
 
 
 class Classifier(Config):
@@ -42,6 +43,11 @@ class Classifier(Config):
     and motif_count know the implanted motif."""
     keep: float = Field(default=1.0, gt=0, le=1)
     """hopfield: share of each bag, by attention, that is pooled and takes part in the gradient."""
+    whole: NonNegativeInt = 0
+    """hopfield: minibatches over the whole bag, before the share."""
+    look: NonNegativeInt = 0
+    """Networks: minibatches between two looks at a fifth of the training bags, held out; the
+    weights of the best look are tested. 0 trains on all bags and tests the last weights."""
     kernels: PositiveInt = 32
     """Kernels of the convolution."""
     width: PositiveInt = 5
@@ -54,6 +60,12 @@ class Classifier(Config):
     """Learning rate of Adam."""
     minibatch: PositiveInt = 50_000
     """Sequences that are embedded at a time."""
+    penalty: PositiveFloat = 1.0
+    """SVMs and logistic: C, the inverse of the penalty."""
+    neighbours: PositiveInt = 7
+    """minmax_knn, jaccard_knn: bags that vote."""
+    selected: PositiveInt = 50
+    """burden: 4-mers that count."""
 
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -90,17 +102,23 @@ def train_deeprc(
         loop: Name of the training loop in the run's log.
     """
     hopfield = config.method == "hopfield"
+    share = config.keep if hopfield else 1.0
     model = run.place(
         DeepRC(
             SequenceEmbedding(config.kernels, config.width),
             config.kernels,
             attention=BagAttention(config.kernels) if hopfield else None,
             maximum=config.method == "max",
-            keep=config.keep if hopfield else 1.0,
+            keep=share,
             minibatch=config.minibatch,
         )
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    state: tuple[Any, ...] = (model, optimizer)
+    if config.look:
+        train, held = hold_out(train, run.rng(loop, "held"))
+        best, kept = copy.deepcopy(model), Kept()
+        state = (*state, best, kept)
 
     def batch_at(step: int) -> Batch:
         order = torch.randperm(len(train.label), generator=run.rng(loop, step))
@@ -110,13 +128,31 @@ def train_deeprc(
         codes, sizes, label = (x.to(run.device) for x in batch)
         return binary_cross_entropy_with_logits(model(codes, sizes)[:, 0].float(), label)
 
-    for batch in run.steps(config.steps, batch_at, state=(model, optimizer), name=loop):
+    for batch in run.steps(config.steps, batch_at, state=state, name=loop):
+        # What the attention has not found yet it cannot keep: it may begin with the whole bag.
+        model.keep = 1.0 if run.step < config.whole else share
         with run.precision():
             loss = loss_of(batch)
         update(loss, model, optimizer)
         run.log(loss=loss)
+        if config.look and (run.step + 1) % config.look == 0:
+            model.keep = share
+            area = score_deeprc(model, run, held)["auc"]
+            model.train()
+            if area > max(kept.series.get("held_auc", [-1.0])):
+                best.load_state_dict(model.state_dict())
+            kept.add("held_auc", area)
+            run.log(held_auc=area)
     first = batch_at(0)
-    return model, peak_tensor_mb(lambda: loss_of(first).backward())
+    memory = peak_tensor_mb(lambda: loss_of(first).backward())
+    return best if config.look else model, memory
+
+
+def hold_out(train: Repertoires, generator: torch.Generator) -> tuple[Repertoires, Repertoires]:
+    """Training bags and those held out, a fifth of each class."""
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    out = draw_stratified(train.label, HELD_OUT, np.random.default_rng(seed))
+    return train.take(np.flatnonzero(~out)), train.take(np.flatnonzero(out))
 
 
 @torch.no_grad()
@@ -157,24 +193,24 @@ def score_baseline(
         return score_motif(test, MOTIF, binary=config.method == "motif_binary")
     a, b = count_kmers(train), count_kmers(test)
     if config.method == "burden":
-        return score_burden(a, train.label, b)
+        return score_burden(a, train.label, b, selected=config.selected)
     if config.method == "logistic_mil":
         options: dict[str, Any] = {"learning_rate": config.learning_rate, "steps": config.steps}
         return score_logistic_mil(a, train.label, b, seed=seed, **options)
     if config.method == "logistic":
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression(max_iter=300)
+        model = LogisticRegression(C=config.penalty, max_iter=300)
         scores: NDArray[np.float64] = model.fit(a, train.label).decision_function(b)
         return scores
     kernel = jaccard_kernel if config.method.startswith("jaccard") else minmax_kernel
     among, between = kernel(a, a), kernel(b, a)
     if config.method.endswith("knn"):
-        nearest = np.argsort(-between, axis=1, kind="stable")[:, :NEIGHBOURS]
+        nearest = np.argsort(-between, axis=1, kind="stable")[:, : config.neighbours]
         shares: NDArray[np.float64] = train.label[nearest].mean(1)
         return shares
     from sklearn.svm import SVC
 
-    fitted = SVC(kernel="precomputed", C=1.0).fit(among, train.label)
+    fitted = SVC(kernel="precomputed", C=config.penalty).fit(among, train.label)
     decided: NDArray[np.float64] = fitted.decision_function(between)
     return decided

@@ -19,7 +19,8 @@ from quire.papers.hopfield.energy import (
 )
 from quire.papers.hopfield.heads import GaussianAttention, patterns_needed
 from quire.papers.hopfield.kernel import HopfieldAttention
-from quire.papers.hopfield.layers import Association, Hopfield, HopfieldLayer, Input
+from quire.papers.hopfield.layers import Association, Hopfield, Input
+from quire.papers.hopfield.learned import HopfieldLayer
 from quire.papers.hopfield.theory import (
     capacity_bound,
     energy_bounds,

@@ -1,11 +1,12 @@
 """Multiple-instance learning: nested selection over bags, equal for every method."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from scipy.spatial.distance import cdist
 
 from quire import data
@@ -36,10 +37,12 @@ class Mil(Config):
     """Folds of the cross-validation."""
     epochs: PositiveInt = 25
     """Networks: passes over the training bags."""
-    learning_rates: tuple[float, ...] = (1e-3, 4e-3)
+    learning_rates: tuple[PositiveFloat, ...] = (1e-3,)
     """Networks: learning rates to choose from."""
     dropouts: tuple[float, ...] = (0.1,)
     """Networks: dropout of the bag, to choose from."""
+    betas: tuple[PositiveFloat, ...] = (1.0,)
+    """hopfield: inverse temperatures to choose from."""
 
 
 def mil(config: Mil, run: Run) -> Metrics:
@@ -108,15 +111,16 @@ def list_candidates(config: Mil, seed: int) -> list[Fit]:
     if config.method == "svm":
         return [make_statistics_svm(c) for c in (0.3, 1.0, 3.0, 10.0)]
     if config.method == "nearest":
-        return [make_nearest_bags(k) for k in (1, 3, 7)]
+        return [make_nearest_bags(k) for k in (1, 3, 7, 15)]
     from quire.papers.hopfield.estimators import BagClassifier
 
     pooling = config.method
 
-    def network(rate: float, dropout: float) -> Fit:
+    def network(rate: float, dropout: float, beta: float | None) -> Fit:
         def fit(bags: list[Numbers], label: Numbers) -> Score:
             model = BagClassifier(
                 pooling=pooling,
+                beta=beta,
                 epochs=config.epochs,
                 learning_rate=rate,
                 dropout=dropout,
@@ -126,7 +130,11 @@ def list_candidates(config: Mil, seed: int) -> list[Fit]:
 
         return fit
 
-    return [network(rate, dropout) for rate in config.learning_rates for dropout in config.dropouts]
+    betas = config.betas if pooling == "hopfield" else (None,)
+    return [
+        network(rate, dropout, beta)
+        for rate, dropout, beta in itertools.product(config.learning_rates, config.dropouts, betas)
+    ]
 
 
 def make_statistics_svm(c: float) -> Fit:

@@ -10,7 +10,7 @@ from torch import Tensor
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import crossing
 from quire.nn import softmax_attention
-from quire.papers.linear_transformer.attention import FeatureMap, linear_attention
+from quire.papers.linear_transformer.attention import linear_attention
 from quire.papers.linear_transformer.features import (
     Favor,
     elu_plus_one,
@@ -18,6 +18,7 @@ from quire.papers.linear_transformer.features import (
     squared_relu,
     taylor,
 )
+from quire.papers.linear_transformer.state import FeatureMap
 
 SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Norms of keys and queries that are tried, in units of dim^(1/4)."""

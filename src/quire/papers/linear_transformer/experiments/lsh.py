@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quire.nn import Mask
+from quire.nn import Mask, fit_mask
 
 
 class LSHAttention(nn.Module):
@@ -20,20 +20,21 @@ class LSHAttention(nn.Module):
     by position, and cut into chunks. A token attends to itself only where it may attend to nothing
     else. Rounds with other R are joined with the weight of each round's normaliser.
 
-    In training every call draws new rotations, which follow from the seed and the number of calls;
-    in evaluation the last ones are used again. `mask` may be any mask; the first chunk has none
-    before it.
+    In training every call draws new rotations from torch's global generator, which activation
+    checkpointing sets back, so that what it computes again has the same ones; in evaluation the
+    last ones are used again. `mask` may be any mask; the first chunk has none before it.
 
     Args:
         dim: K.
         rounds: R.
         buckets: An even number.
         chunk: L.
-        seed: Of the rotations.
+        seed: Of the rotations until it trains.
 
-    Buffers: rotations (R, K, buckets / 2); calls, how many rotations were drawn.
+    Buffer: rotations (R, K, buckets / 2).
 
-    Raises ValueError if buckets is odd; forward if there are not as many queries as keys.
+    Raises ValueError if buckets is odd, or rounds or chunk below 1; forward if there are not as
+    many queries as keys.
 
     Example:
         >>> kernel = LSHAttention(8, rounds=2, buckets=4, chunk=16)
@@ -42,7 +43,6 @@ class LSHAttention(nn.Module):
     """
 
     rotations: Tensor
-    calls: Tensor
 
     def __init__(
         self, dim: int, *, rounds: int = 1, buckets: int = 64, chunk: int = 32, seed: int = 0
@@ -50,17 +50,12 @@ class LSHAttention(nn.Module):
         super().__init__()
         if buckets < 2 or buckets % 2:
             raise ValueError(f"buckets must be even and positive, got {buckets}")
+        if rounds < 1 or chunk < 1:
+            raise ValueError(f"rounds and chunk must be at least 1, got {rounds} and {chunk}")
         self.chunk = chunk
-        self.seed = seed
-        self.register_buffer("rotations", torch.empty(rounds, dim, buckets // 2))
-        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
-        self.redraw()
-
-    def redraw(self) -> None:
-        """Draw the next rotations."""
-        generator = torch.Generator().manual_seed(self.seed + (int(self.calls) << 20))
-        self.rotations.copy_(torch.randn(self.rotations.shape, generator=generator))
-        self.calls += 1
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randn(rounds, dim, buckets // 2, generator=generator)
+        self.register_buffer("rotations", drawn)
 
     def buckets(self, q: Tensor) -> Tensor:
         """The bucket of every query (B, H, T, K) in every round: (R, B, H, T)."""
@@ -74,8 +69,11 @@ class LSHAttention(nn.Module):
                 "LSH attention shares queries and keys: their shapes must be the same, "
                 f"got {tuple(q.shape)} and {tuple(k.shape)}"
             )
+        mask = fit_mask(mask, q, k)
         if self.training:
-            self.redraw()
+            # Not a generator of its own: it would go on where the first pass through
+            # `torch.utils.checkpoint` left it, and the second would sort other buckets.
+            self.rotations.normal_()
         with torch.no_grad():
             order = self.buckets(q).sort(dim=-1, stable=True).indices
         rounds = [self._round(q, v, one, mask) for one in order]

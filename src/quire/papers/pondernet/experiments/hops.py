@@ -1,4 +1,4 @@
-"""Follow a map for k hops with a step that can do one: difficulty is exact (beyond the paper)."""
+"""Follow a map for k hops with a step that does one: difficulty is exact (beyond the paper)."""
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -22,13 +22,16 @@ TEST_EXAMPLES = 4000
 
 
 class Hops(Config):
-    """Follow a fixed map from a start for k hops, with a step that can do one."""
+    """Follow a fixed map from a start for k hops, with a step that does one."""
 
     # The eps rule cuts off late stopping before it can be learned: every unroll has N steps.
     halting: Halting = Halting(max_steps=12, eps=0.0, beta=0.1)
     """How long to think."""
     hops: PositiveInt = 5
     """Largest k."""
+    learn_map: bool = False
+    """Learn the step's matrix too. Its step is then no longer one hop: two hops are a matrix as
+    well as one."""
     learning_rate: PositiveFloat = 1e-2
     """Adam's."""
     batch_size: PositiveInt = 256
@@ -38,9 +41,10 @@ class Hops(Config):
 
 
 def hops(config: Hops, run: Run) -> Metrics:
-    """Steps must follow k, one for one."""
+    """How far the steps are from k, and whether the answers are right."""
     hop_map = HopMap.draw(ELEMENTS, run.rng("map"))
-    learner = run.place(Learner(HopStep(ELEMENTS, config.hops), config.halting))
+    step = HopStep(ELEMENTS, config.hops, leads_to=None if config.learn_map else hop_map.leads_to())
+    learner = run.place(Learner(step, config.halting))
 
     def batch_at(step: int) -> Examples:
         uniform = torch.rand(config.batch_size, 2, generator=run.rng("train", step))
@@ -54,5 +58,6 @@ def hops(config: Hops, run: Run) -> Metrics:
     return {
         "accuracy": 100 * float(score(answer.prediction, test.target).mean()),
         "steps": float(answer.steps.float().mean()),
+        "distance": float((answer.steps - test.difficulty).abs().float().mean()),
         "correlation": rank_correlation(answer.steps, test.difficulty),
     }

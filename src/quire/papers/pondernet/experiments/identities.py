@@ -47,7 +47,7 @@ def identities(config: Identities, run: Run) -> Metrics:
         "sum_error": largest(probability.sum(0) - 1),
         "closed_form_error": measure_closed_form(log_constant, config.truncation),
         "self_divergence": largest(kl_to_prior(prior)(log_constant)),
-        "bias_z": simulate_bias(config.draws, run.rng("halts")),
+        "bias_z": simulate_bias(config.draws, run.rng("halts"), config.truncation),
         "act_gradient_error": measure_act_gradient(generator),
     }
 
@@ -63,13 +63,20 @@ def measure_closed_form(log_stop: Tensor, truncation: Truncation) -> float:
     return largest(log_stop.exp() - closed[:, None])
 
 
-def simulate_bias(draws: int, generator: torch.Generator) -> float:
-    """How far the mean loss of simulated halts is from the expected loss, in standard errors."""
+def simulate_bias(draws: int, generator: torch.Generator, truncation: Truncation) -> float:
+    """How far the mean loss of simulated halts is from the expected loss, in standard errors.
+
+    Args:
+        draws: Simulated halts.
+        generator: What they, the logits and the losses are drawn from.
+        truncation: What becomes of the mass beyond N.
+    """
     logits = torch.randn(MAX_STEPS, 1, generator=generator) - 1
     losses = torch.rand(MAX_STEPS, 1, generator=generator)
     wide = (MAX_STEPS, draws)
-    answer = stop(losses.expand(wide), logits.expand(wide), sample(generator))
-    exact = expected_loss(losses, log_stopping_distribution(logits))
+    rule = sample(generator, truncation=truncation)
+    answer = stop(losses.expand(wide), logits.expand(wide), rule)
+    exact = expected_loss(losses, log_stopping_distribution(logits, truncation))
     error = answer.prediction.std() / math.sqrt(draws)
     return float((answer.prediction.mean() - exact).abs() / error)
 

@@ -68,7 +68,7 @@ def images(config: CorruptedImages, run: Run) -> Metrics:
     )
     good, steps, level = answer_corrupted(config, run, learner, test)
     keep_means(run, "steps", level, steps, label="corruption level")
-    keep_means(run, "accuracy", level, 100 * good, label="corruption level")
+    keep_means(run, "accuracy", level, 100 * good, label="corruption level", of="accuracy, %")
     risk = accumulate_risk(good.numpy(), steps.numpy())
     coverage = np.linspace(0.05, 1, 20)
     at = [risk[int(share * len(risk)) - 1] for share in coverage]
@@ -118,7 +118,12 @@ def estimate_steps(learner: Learner, x: Tensor, used: Tensor) -> Tensor:
 
 
 def accumulate_risk(good: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Error (%) of the answers with the fewest steps, for every number of answers covered."""
-    order = np.argsort(steps, kind="stable")
-    wrong = 1 - good[order]
+    """Error (%) of the answers with the fewest steps, for every number of answers covered.
+
+    Answers with equally many steps are covered in random order: each counts with the mean error of
+    all of them, so that the order in which they are given decides nothing.
+    """
+    _, group, size = np.unique(steps, return_inverse=True, return_counts=True)
+    mean = np.bincount(group, 1.0 - good) / size
+    wrong = mean[np.sort(group)]
     return 100 * np.cumsum(wrong, dtype=np.float64) / np.arange(1, len(wrong) + 1)

@@ -56,6 +56,8 @@ class Halting(Group):
     eps: float = Field(default=0.05, ge=0, lt=1)
     """ponder: stop the training unroll when all have halted with probability 1 - eps; 0 never
     stops it."""
+    check_every: PositiveInt = 1
+    """ponder: steps between two looks at that; each look waits for a GPU."""
     tau: NonNegativeFloat = 1e-3
     """act: weight of the ponder cost."""
 
@@ -99,7 +101,12 @@ class Learner(nn.Module):
             # The baselines of fixed depth must not be cut short by hazards that they never train.
             eps = (halting.eps or None) if halting.method == "ponder" else None
             self.net = Ponder(
-                step, halting.max_steps, eps=eps, halting=network, detach_halting=detach
+                step,
+                halting.max_steps,
+                eps=eps,
+                check_every=halting.check_every,
+                halting=network,
+                detach_halting=detach,
             )
 
     def forward(self, x: Tree, target: Tensor) -> TrainingPass:
@@ -164,7 +171,7 @@ class Learner(nn.Module):
         """Deploy: ponder follows `rule` (default: the paper's sampling), the others have none."""
         if self.halting.method == "ponder":
             assert isinstance(self.net, Ponder)
-            return self.net.infer(x, rule=rule or sample())
+            return self.net.infer(x, rule=rule or sample(truncation=self.halting.truncation))
         if self.halting.method == "act":
             out = self.net(x)
             return Answer(out.prediction, out.steps)
@@ -255,7 +262,15 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     return float(scipy.stats.spearmanr(a.cpu(), b.cpu()).statistic)
 
 
-def keep_means(run: Run, name: str, difficulty: Tensor, values: Tensor, *, label: str) -> None:
+def keep_means(
+    run: Run,
+    name: str,
+    difficulty: Tensor,
+    values: Tensor,
+    *,
+    label: str,
+    of: str = "mean steps",
+) -> None:
     """Keep the mean of some values at each level of difficulty as a series.
 
     Args:
@@ -264,7 +279,8 @@ def keep_means(run: Run, name: str, difficulty: Tensor, values: Tensor, *, label
         difficulty: Levels, (B,).
         values: What is averaged, (B,).
         label: What the levels count.
+        of: What the means are, with their unit.
     """
     levels = difficulty.unique()
     means = [values[difficulty == level].float().mean() for level in levels]
-    run.series(name, levels, torch.stack(means), x_label=label, y_label="mean steps")
+    run.series(name, levels, torch.stack(means), x_label=label, y_label=of)

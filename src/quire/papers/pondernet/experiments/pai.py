@@ -20,7 +20,7 @@ class Pai(Config):
 
     halting: Halting = Halting(max_steps=10)
     """How long to think."""
-    universal: Universal = Universal(dim=256)
+    universal: Universal = Universal(dim=256, transition_layers=2)
     """What thinks."""
     pairs: PositiveInt = Field(default=16, ge=2)
     """Chains A-B-C in an episode; the memory has twice as many rows."""

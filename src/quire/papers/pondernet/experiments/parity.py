@@ -150,12 +150,13 @@ def evaluate_parity(config: Parity, run: Run, learner: Learner, curriculum: Curr
         curriculum: How far the training came.
     """
     test = draw_test_set(config, run, "test", most=config.length)
-    answer = learner.answer(test.x, sample(run.rng("halting")))
+    rule = sample(run.rng("halting"), truncation=config.halting.truncation)
+    answer = learner.answer(test.x, rule)
     good, k = score(answer.prediction, test.target), test.difficulty
     seen = k <= config.seen
     steps = answer.steps.float()
     keep_means(run, "steps", k, steps, label="non-zero entries")
-    keep_means(run, "accuracy", k, 100 * good, label="non-zero entries")
+    keep_means(run, "accuracy", k, 100 * good, label="non-zero entries", of="accuracy, %")
     metrics = {
         "seen_accuracy": 100 * float(good[seen].mean()),
         "seen_steps": float(steps[seen].mean()),

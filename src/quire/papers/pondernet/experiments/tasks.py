@@ -5,7 +5,7 @@ made of them for the difficulty that training has come to. B examples, n places,
 features.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -57,9 +57,13 @@ def make_parity(
         most: Most non-zero entries.
         prefix: Places at the front that they stand in; None is all (see the card: two readings).
 
-    Raises `ValueError` unless 0 <= least <= most <= the places that there are.
+    Raises `ValueError` unless 0 <= least <= most <= the places that there are, and for a prefix
+    that is longer than the vector or has no place.
     """
-    room = prefix or draws.order.shape[1]
+    places = draws.order.shape[1]
+    room = places if prefix is None else prefix
+    if not 1 <= room <= places:
+        raise ValueError(f"prefix must lie in 1..{places} or be None, got {prefix}")
     if not 0 <= least <= most <= room:
         raise ValueError(f"0 <= least <= most <= {room} is needed, got {least} and {most}")
     k = (least + draws.share * (most - least + 1)).long().clamp(max=most)
@@ -84,6 +88,11 @@ class HopMap(NamedTuple):
     def draw(cls, elements: int, generator: torch.Generator) -> "HopMap":
         """A random one."""
         return cls(torch.randperm(elements, generator=generator))
+
+    def leads_to(self) -> Tensor:
+        """The element (elements,) that each one leads to."""
+        before = torch.cat([self.order[:1], self.order[:-1]])
+        return torch.empty_like(self.order).scatter_(0, self.order, before)
 
     def make(self, uniform: Tensor, hops: int) -> Examples:
         """Where k in 1..hops applications lead; starts and k from `uniform`, (B, 2) in [0, 1).
@@ -118,8 +127,13 @@ def make_arithmetic(
     x holds two rows of one-hot digits, (B, 20, T); a one-digit operand is repeated at every place.
     `modulo` has a modulus of 2..9, and its answer stands in the lowest place. Difficulty is the
     longest chain that must be worked off in order: the farthest that a carry (or borrow) travels,
-    or the number of digits for `modulo`.
+    or the number of digits for `modulo`. Raises `ValueError` for another operation and unless
+    1 <= fewest <= digits.
     """
+    if operation not in get_args(Operation):
+        raise ValueError(f"operation must be one of {get_args(Operation)}, got {operation!r}")
+    if not 1 <= fewest <= digits:
+        raise ValueError(f"1 <= fewest <= digits is needed, got {fewest} and {digits}")
     length = digits + 1
     place = torch.arange(length)
     size = torch.randint(fewest, digits + 1, (batch_size, 1), generator=generator)
@@ -138,7 +152,7 @@ def make_arithmetic(
         b = torch.where(pass_on, a, b) * used
         a = a * used
         # No answer is negative.
-        larger = _value(a) >= _value(b)
+        larger = _is_at_least(a, b)
         a, b = torch.where(larger[:, None], a, b), torch.where(larger[:, None], b, a)
     else:
         a = a * used
@@ -149,9 +163,12 @@ def make_arithmetic(
     return Examples(x, target, chain)
 
 
-def _value(digits: Tensor) -> Tensor:
-    """The numbers (B,) that digits (B, T) stand for."""
-    return (digits * 10 ** torch.arange(digits.shape[1])).sum(1)
+def _is_at_least(a: Tensor, b: Tensor) -> Tensor:
+    """Whether the number of digits a (B, T) is that of b or larger, (B,), at any length."""
+    # The highest place where they differ decides; numbers of 19 digits no longer fit an integer.
+    differ = (a != b) * torch.arange(1, a.shape[1] + 1)
+    highest = differ.argmax(1, keepdim=True)
+    return (a.gather(1, highest) >= b.gather(1, highest)).squeeze(1)
 
 
 def _work_out(operation: Operation, a: Tensor, b: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,8 +225,11 @@ def make_paired_associates(
         link: Which kind of query; None draws a kind for each example.
 
     x is (memory (B, 2 * pairs, 2, F), query (B, 3, F)); difficulty is 1 for direct links and 2 for
-    A-C. Raises `ValueError` for less than 2 pairs or a pool of less than 3 images a chain.
+    A-C. Raises `ValueError` for less than 2 pairs, a pool of less than 3 images a chain, or another
+    link.
     """
+    if link not in (None, *LINKS):
+        raise ValueError(f"link must be one of {LINKS} or None, got {link!r}")
     if pairs < 2 or len(pool) < 3 * pairs:
         raise ValueError(
             f"pairs must be at least 2 and the pool hold 3 images a chain, "

@@ -22,6 +22,8 @@ class Universal(Group):
     """Width of all heads together."""
     transition: PositiveInt = 128
     """Hidden units of the transition network."""
+    transition_layers: PositiveInt = 1
+    """Its hidden layers."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the layer's update that is dropped, by one mask for all steps."""
 
@@ -39,7 +41,11 @@ def make_learner(
     """
     dim = universal.dim
     layer = universal_layer(
-        dim, universal.heads, universal.transition, attention=universal.attention
+        dim,
+        universal.heads,
+        universal.transition,
+        attention=universal.attention,
+        transitions=universal.transition_layers,
     )
     step = TransformerStep(embed, layer, dim=dim, outputs=outputs, dropout=universal.dropout)
     return Learner(step, halting)

@@ -1,6 +1,6 @@
 """The ImageNet nets (sections 3.4 and 4.1): augmentation, rate by plateau, all three tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -19,7 +19,9 @@ from quire.papers.resnet.experiments.sources import Drawn, Folder, centre_crop, 
 from quire.papers.resnet.resnet import ResNet
 from quire.papers.resnet.schedule import DivideOnPlateau
 from quire.papers.resnet.testers import (
+    evaluating,
     fully_convolutional_test,
+    recalibrate,
     resize_shorter_side,
     ten_crop_test,
 )
@@ -54,6 +56,8 @@ class ImageNet(Config):
     """Learning rate at the start."""
     plateau: PositiveInt = 10_000
     """Minibatches whose mean error is compared; three without a gain divide the rate by 10."""
+    statistics: PositiveInt = 200
+    """Training minibatches, after the last step, that normalisation's exact statistics are of."""
 
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:
@@ -66,7 +70,10 @@ class ImageNet(Config):
 
 
 def imagenet(config: ImageNet, run: Run) -> Metrics:
-    """Scale, crop and colour augmentation; rate divided on plateaus; all three tests."""
+    """Scale, crop and colour augmentation; rate divided on plateaus; all three tests.
+
+    As in the released models, the statistics of normalisation are made exact before the tests.
+    """
     source = open_source(config, run)
     net = ResNet(
         config.depth,
@@ -89,7 +96,30 @@ def imagenet(config: ImageNet, run: Run) -> Metrics:
         error = (score.argmax(1) != label).float().mean()
         rule.update(error)
         run.log(loss=loss, error=100 * error)
-    return measure_errors(net.eval(), config, run, source)
+    recalibrate(net, (image for image, _ in further_batches(config, run, source)))
+    train_error = measure_train_error(net, further_batches(config, run, source))
+    return {"train_top1_error": train_error} | measure_errors(net, config, run, source)
+
+
+def further_batches(
+    config: ImageNet, run: Run, source: Folder | Drawn
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Augmented training minibatches as those of the loop: the ones that would have come next."""
+    for step in range(config.steps, config.steps + config.statistics):
+        image, label = source.batch(step)
+        image = shift_colours(image.to(run.device), source.axes, run.rng("colour", step))
+        yield channels_last(image), label.to(run.device)
+
+
+@torch.no_grad()
+def measure_train_error(net: ResNet, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Top-1 error in per cent over augmented minibatches, in evaluation mode."""
+    wrong, count = 0.0, 0
+    with evaluating(net):
+        for image, label in batches:
+            wrong += float((net(image).argmax(1) != label).sum())
+            count += len(label)
+    return 100 * wrong / count
 
 
 def open_source(config: ImageNet, run: Run) -> Folder | Drawn:
@@ -122,18 +152,19 @@ def measure_errors(net: ResNet, config: ImageNet, run: Run, source: Folder | Dra
     """Error rates in per cent: one centre crop, ten crops, and whole images at all scales.
 
     Args:
-        net: In evaluation mode, on the run's device.
+        net: On the run's device.
         config: The sizes of the tests.
         run: For its device and precision.
         source: The images.
     """
-    wrong = dict.fromkeys(("single_top1", "top1", "top5", "multi_top1", "multi_top5"), 0.0)
+    tests = ("single_top1", "single_top5", "top1", "top5", "multi_top1", "multi_top5")
+    wrong = dict.fromkeys(tests, 0.0)
     count = 0
     for image, label in source.test():
         image, label = image.to(run.device), label.to(run.device)
         # The source gives the largest side that any test asks for; each shrinks it to its own.
         view = resize_shorter_side(image, config.test_side)
-        with run.precision(), torch.no_grad():
+        with run.precision(), torch.no_grad(), evaluating(net):
             answers = {
                 "single": net(centre_crop(view, config.crop)),
                 "": ten_crop_test(net, view, size=config.crop),
@@ -144,7 +175,6 @@ def measure_errors(net: ResNet, config: ImageNet, run: Run, source: Folder | Dra
             best = answer.topk(min(5, source.classes)).indices == label[:, None]
             for top in (1, 5):
                 key = f"{name}_top{top}".lstrip("_")
-                if key in wrong:
-                    wrong[key] += float((~best[:, :top].any(1)).sum())
+                wrong[key] += float((~best[:, :top].any(1)).sum())
         count += len(label)
     return {f"{key}_error": 100 * value / count for key, value in wrong.items()}

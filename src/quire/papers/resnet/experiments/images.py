@@ -36,6 +36,7 @@ def prepare(split: Split, device: torch.device) -> Prepared:
     """Moves both parts to `device`, where minibatches are gathered by row.
 
     The paper subtracts the per-pixel mean; all pixels are then divided by one number as well.
+    Raises ValueError where all training images are the same one.
     """
     pixels = split.train.image
     mean = pixels.mean(0, dtype=np.float64)
@@ -43,7 +44,10 @@ def prepare(split: Split, device: torch.device) -> Prepared:
     square = sum(
         float(np.square(part, dtype=np.float32).sum()) for part in np.array_split(pixels, 50)
     )
-    std = (square / pixels.size - (mean**2).mean()) ** 0.5
+    variance = square / pixels.size - (mean**2).mean()
+    if variance <= 0:
+        raise ValueError("the training images must not all be the same: they have no deviation")
+    std = variance**0.5
     train, test = (
         Part(torch.from_numpy(part.image).to(device), torch.from_numpy(part.label).to(device))
         for part in split

@@ -21,6 +21,7 @@ from quire.nn.residual import ShortcutKind
 from quire.papers.resnet.experiments.images import Part, Prepared
 from quire.papers.resnet.resnet import CifarResNet
 from quire.papers.resnet.schedule import WarmUp
+from quire.papers.resnet.testers import evaluating
 
 N = TypeVar("N", bound=nn.Module)
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -143,15 +144,13 @@ def evaluate(
     """
     if not len(part.label):
         raise ValueError("evaluate needs at least one image; got none")
-    training = net.training
-    net.eval()
     loss = wrong = 0.0
-    for image, label in zip(part.image.split(500), part.label.split(500), strict=True):
-        with precision():
-            score = net(channels_last(centre(image))).float()
-        loss += float(F.cross_entropy(score, label, reduction="sum"))
-        wrong += float((score.argmax(1) != label).sum())
-    net.train(training)
+    with evaluating(net):
+        for image, label in zip(part.image.split(500), part.label.split(500), strict=True):
+            with precision():
+                score = net(channels_last(centre(image))).float()
+            loss += float(F.cross_entropy(score, label, reduction="sum"))
+            wrong += float((score.argmax(1) != label).sum())
     return loss / len(part.label), 100 * wrong / len(part.label)
 
 

@@ -46,16 +46,21 @@ def list_images(root: Path, part: str) -> Listing:
 def load_image(path: Path, shorter_side: int) -> Tensor:
     """An image file as (3, H, W) uint8, resized so that its shorter side is `shorter_side`.
 
-    Raises ImportError naming the extra if Pillow is not installed.
+    Raises ImportError naming the extra if Pillow is not installed, ValueError naming the file if it
+    is not a whole image.
     """
     try:
         from PIL import Image
     except ImportError as error:
         raise ImportError("image files need pillow: pip install 'quire-papers[vision]'") from error
-    with Image.open(path) as picture:
-        # JPEG decodes straight to a smaller size where that is still large enough.
-        picture.draft("RGB", (shorter_side, shorter_side))
-        image = picture.convert("RGB")
+    try:
+        with Image.open(path) as picture:
+            # JPEG decodes straight to a smaller size where that is still large enough.
+            picture.draft("RGB", (shorter_side, shorter_side))
+            image = picture.convert("RGB")
+    except Exception as error:
+        # Pillow's decoders let through whatever they meet, and most of it names no file.
+        raise ValueError(f"imagenet: {path} is not a whole image: {error}") from None
     scale = shorter_side / min(image.size)
     width, height = (max(shorter_side, round(length * scale)) for length in image.size)
     pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR))

@@ -15,12 +15,13 @@ def factor_word(relation: int, entity: int) -> str:
     return f"w{relation}.{entity}"
 
 
-def factor_corpus(sentences: int, seed: int) -> list[list[str]]:
+def factor_corpus(sentences: int, seed: int, *, mixing: float = 0.0) -> list[list[str]]:
     """Sentences of 12 words, each around one of 160 words with two factors.
 
     Each has one factor word of a random relation (of 4) and entity (of 40), three words from the
     relation's pool of 30, three from the entity's pool of 15, and five function words (of 20, by
-    Zipf's law), shuffled: 900 words in all.
+    Zipf's law), shuffled: 900 words in all. Of the pool words a share `mixing` is of a relation or
+    an entity drawn anew, so that sentences mislead.
 
     Example:
         >>> from quire.papers.word2vec.experiments.generators import factor_corpus
@@ -35,12 +36,17 @@ def factor_corpus(sentences: int, seed: int) -> list[list[str]]:
     from_relation = generator.integers(RELATION_WORDS, size=(sentences, 3))
     from_entity = generator.integers(ENTITY_WORDS, size=(sentences, 3))
     order = generator.permuted(np.tile(np.arange(12), (sentences, 1)), axis=1)
+    pools = [np.repeat(factor[:, None], 3, axis=1) for factor in (relation, entity)]
+    if mixing:
+        for pool, size in zip(pools, (RELATIONS, ENTITIES), strict=True):
+            stray = generator.random(pool.shape) < mixing
+            pool[stray] = generator.integers(size, size=int(stray.sum()))
     corpus = []
-    for s, (a, b) in enumerate(zip(relation.tolist(), entity.tolist(), strict=True)):
+    for s in range(sentences):
         words = [
-            factor_word(a, b),
-            *(f"r{a}.{i}" for i in from_relation[s]),
-            *(f"e{b}.{i}" for i in from_entity[s]),
+            factor_word(relation[s], entity[s]),
+            *(f"r{a}.{i}" for a, i in zip(pools[0][s], from_relation[s], strict=True)),
+            *(f"e{b}.{i}" for b, i in zip(pools[1][s], from_entity[s], strict=True)),
             *(f"f{i}" for i in function[s]),
         ]
         corpus.append([words[i] for i in order[s]])

@@ -2,10 +2,12 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from quire.lab import Config, Metrics, Run
+from quire.lab.training import Kept
 from quire.papers.word2vec.corpus import Corpus, scratch
 from quire.papers.word2vec.experiments.generators import factor_corpus
 from quire.papers.word2vec.training.session import Training
@@ -70,27 +72,36 @@ def train(
         device=None if run.device.type == "cpu" else str(run.device),
     )
     session = model.begin(corpus, folder, training=training)
-    # A resumed run counts from where it was resumed, which is known only inside the loop.
-    began, before = time.perf_counter(), None
+    # Seconds of all steps, kept with the run: a resumed one is no faster than one that was not.
+    clock = Kept(seconds=0.0)
     try:
-        for step in run.steps(len(session), state=(session,), name=name):
-            before = session.done if before is None else before
+        for step in run.steps(len(session), state=(session, clock), name=name):
+            began = time.perf_counter()
             loss = session.step(step)
-            rate = (session.done - before) / (time.perf_counter() - began)
+            clock.numbers["seconds"] += time.perf_counter() - began
             # A piece without a pair has no loss (nan).
+            rate = session.done / clock.numbers["seconds"]
             run.log(words_per_second=rate, **({"loss": loss} if loss == loss else {}))
     finally:
         session.pull()
         model.save(run.directory / "vectors.bin")
-    spent = max(1e-9, time.perf_counter() - began)
-    read = session.done - (session.done if before is None else before)
-    return model, {"pairs": session.pairs / 1e6, "words_per_second": read / spent}
+    rate = session.done / max(1e-9, clock.numbers["seconds"])
+    return model, {"pairs": session.pairs / 1e6, "words_per_second": rate}
+
+
+class FactorModel(Model):
+    """A model of the factor corpus."""
+
+    dim: PositiveInt = 32
+    """D, dimensions."""
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Share of pool words that mislead: at 0 every rule answers everything."""
 
 
 def train_on_factors(
-    config: Model, run: Run, sentences: int, *, name: str = "train"
+    config: FactorModel, run: Run, sentences: int, *, name: str = "train"
 ) -> tuple[Word2Vec, Metrics]:
     """A model of a factor corpus of so many sentences, with what its training took."""
-    corpus = factor_corpus(sentences, run.seed)
+    corpus = factor_corpus(sentences, run.seed, mixing=config.mixing)
     with scratch() as folder:
         return train(config, run, corpus, folder, min_count=1, name=name)

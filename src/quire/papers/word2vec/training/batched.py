@@ -150,8 +150,8 @@ class Batched:
         rows = torch.cat([centre[:, None], noise], 1)
         labels = torch.zeros(rows.shape, device=device)
         labels[:, 0] = 1
-        # Noise that equals the word itself is left out; the word, in column 0, always counts.
-        valid = rows != centre[:, None]
+        # Negative sampling leaves out noise that hits the word itself, which is part of NCE.
+        valid = (rows != centre[:, None]) | (self.form.loss == "nce")
         valid[:, 0] = True
         return Targets(rows, labels, valid)
 

@@ -73,14 +73,14 @@ def path(word: Any, rows: Any, labels: Any, tables: Any) -> Any:
 
 
 @inlined
-def draw(
-    word: Any, rows: Any, labels: Any, tables: Any, negative: Any, replay: Any, state: Any
-) -> Any:
-    """A word and `negative` draws of noise; those that hit the word itself are left out."""
+def draw(word: Any, targets: Any, tables: Any, negative: Any, options: Any, state: Any) -> Any:
+    """A word and `negative` draws of noise; those that hit the word itself count in NCE alone."""
+    replay, nce = options
+    rows, labels = targets
     rows[0], labels[0], count = word, ONE, 1
     for _ in range(negative):
         state, other = noise(tables, replay, state)
-        if other != word:
+        if nce or other != word:
             rows[count], labels[count] = other, ZERO
             count += 1
     return state, count
@@ -188,6 +188,7 @@ def compiled(form: Form) -> Callable[..., Any]:
         sentence = np.empty(MAX_SENTENCE, np.int32)
         most = max(negative + 1, tables.points.shape[1])
         rows, labels = np.empty(most, np.int32), np.empty(most, np.float32)
+        targets = rows, labels
         h, error = np.zeros(dim, np.float32), np.zeros(dim, np.float32)
         logits = np.empty(len(tables.output) if full else 1, np.float32)
         vectors = tables.input
@@ -223,7 +224,7 @@ def compiled(form: Form) -> Callable[..., Any]:
                 if hierarchical:
                     count = path(word, rows, labels, tables)
                 elif (cbow or shared) and not full:
-                    state, count = draw(word, rows, labels, tables, negative, replay, state)
+                    state, count = draw(word, targets, tables, negative, (replay, nce), state)
                 # CBOW makes one input of the context, skip-gram takes its words in turn.
                 if cbow:
                     size = np.float32(hi - lo - 1)
@@ -245,8 +246,10 @@ def compiled(form: Form) -> Callable[..., Any]:
                     else:
                         # As in the paper: noise of its own for each pair.
                         if not (cbow or shared or hierarchical):
-                            state, count = draw(word, rows, labels, tables, negative, replay, state)
-                        loss += descend(x, (rows, labels), count, tables, rate, error, constants)
+                            state, count = draw(
+                                word, targets, tables, negative, (replay, nce), state
+                            )
+                        loss += descend(x, targets, count, tables, rate, error, constants)
                     pairs += 1
                     if not cbow:
                         for d in range(dim):
@@ -261,5 +264,40 @@ def compiled(form: Form) -> Callable[..., Any]:
         return state, loss, pairs
 
     # `train` takes only numbers from around it, and no function: so numba's cache knows it again.
-    found: Callable[..., Any] = njit(cache=True, **OPTIONS)(train)
+    return _cached(train)
+
+
+def _cached(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled function, kept on disk where there is a folder that can be written to."""
+    try:
+        found: Callable[..., Any] = njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:  # neither the package's folder nor the user's: compiled for this process
+        found = njit(**OPTIONS)(function)
     return found
+
+
+@functools.cache
+def compiled_draws() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The loop's own draws, for tests of their distributions: two functions.
+
+    `draw_noise(tables, state, count)` gives so many words of noise, int32;
+    `draw_kept(tables, tokens, state)` the tokens (int32, -1 at ends of sentences) that subsampling
+    keeps.
+    """
+
+    def draw_noise(tables: Any, state: Any, count: Any) -> Any:
+        drawn = np.empty(count, np.int32)
+        for i in range(count):
+            state, drawn[i] = noise(tables, False, state)
+        return drawn
+
+    def draw_kept(tables: Any, tokens: Any, state: Any) -> Any:
+        kept, total = np.empty(len(tokens), np.int32), 0
+        sentence, place = np.empty(MAX_SENTENCE, np.int32), 0
+        while place < len(tokens):
+            state, place, length, _ = subsample(tokens, place, tables.keep, sentence, False, state)
+            kept[total : total + length] = sentence[:length]
+            total += length
+        return kept[:total]
+
+    return njit(**OPTIONS)(draw_noise), njit(**OPTIONS)(draw_kept)

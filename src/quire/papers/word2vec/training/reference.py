@@ -257,7 +257,9 @@ class Stream:
         if form.loss == "full":
             return [(word, 1)]
         noise = [self.noise() for _ in range(form.negative)]
-        return [(word, 1), *((other, 0) for other in noise if other != word)]
+        # Noise that hits the word itself is part of NCE; negative sampling leaves it out.
+        hits = form.loss == "nce"
+        return [(word, 1), *((other, 0) for other in noise if hits or other != word)]
 
     def noise(self) -> int:
         """A word of the noise distribution; a replay looks it up in the authors' table, where

@@ -1,0 +1,94 @@
+"""BigBird's attention by torch's flex_attention, which GPUs take.
+
+B batch, H heads, N tokens, K head width, V value width.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quire.nn.masks import Mask
+from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
+
+TILE = 128
+"""Tokens of a block of flex_attention."""
+
+
+def flex_bigbird(
+    q: Tensor, k: Tensor, v: Tensor, pattern: BigBirdPattern, mask: Mask | None = None
+) -> Tensor:
+    """As `bigbird_attention`, by torch's flex_attention: compiled on a GPU, on a CPU a slow
+    reference without a backward pass."""
+    length, heads = q.shape[2], q.shape[1]
+    blocks = block_mask(pattern, length, heads, str(q.device))
+    score_mod = None
+    if mask is not None:
+        rule = mask.mask_mod
+
+        def score_mod(score: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return torch.where(rule(batch, head, i, j), score, -float("inf"))
+
+    attend = _compiled_flex() if q.is_cuda else _flex()
+    return attend(q, k, v, score_mod=score_mod, block_mask=blocks)
+
+
+@lru_cache(maxsize=64)
+def block_mask(pattern: BigBirdPattern, length: int, heads: int, device: str) -> Any:
+    """flex_attention's form of the pattern, from its table of blocks: no (N, N) tensor is made."""
+    from torch.nn.attention.flex_attention import BlockMask
+
+    some, all_ = _tile(pattern, length, heads)
+    parts = []
+    for tiles in (some & ~all_, all_):
+        # Tiles that are attended to come first, in order; the others are never read.
+        order = np.argsort(~tiles, axis=-1, kind="stable").astype(np.int32)
+        numbers = tiles.sum(-1, dtype=np.int32)
+        parts += [torch.from_numpy(numbers)[None], torch.from_numpy(order)[None]]
+    mask = BigBirdMask(pattern, length, heads).to(device)
+    return BlockMask.from_kv_blocks(
+        *(part.to(device) for part in parts),
+        BLOCK_SIZE=TILE,
+        mask_mod=mask.mask_mod,
+        seq_lengths=(length, length),
+    )
+
+
+def _tile(
+    pattern: BigBirdPattern, length: int, heads: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of tiles of 128 tokens, which hold a pair that is attended to, and which hold no other pair:
+    (H, tiles, tiles) each."""
+    table, b = pattern.table(length, heads), pattern.block
+    tiles = -(-length // TILE)
+    ranges = [
+        slice(tile * TILE // b, (min(length, (tile + 1) * TILE) - 1) // b + 1)
+        for tile in range(tiles)
+    ]
+    found = []
+    for join in (np.any, np.all):
+        rows = np.stack([join(table[:, some], 1) for some in ranges], 1)
+        found.append(np.stack([join(rows[:, :, some], 2) for some in ranges], 2))
+    some, all_ = found
+    # A tile that the end of the text or the causal rule cuts is asked pair by pair.
+    all_[:, :, tiles - 1] &= length % TILE == 0
+    all_[:, tiles - 1] &= length % TILE == 0
+    if pattern.causal:
+        some &= np.tri(tiles, dtype=bool)
+        all_ &= np.tri(tiles, k=-1, dtype=bool)
+    return some, all_
+
+
+def _flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return flex_attention
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex() -> Callable[..., Tensor]:
+    return torch.compile(_flex())
