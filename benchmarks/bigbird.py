@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quire.lab.bench import compare
 from quire.nn import softmax_attention
 from quire.papers.bigbird import (
     BigBird,
-    BigBirdAttention,
     BigBirdMask,
     BigBirdPattern,
     bigbird_attention,
-    load_weights,
+    from_transformers,
 )
 
 LENGTH, DIM, HEADS, LAYERS, WORDS = 4096, 768, 12, 2, 1000
@@ -51,10 +50,7 @@ def against_transformers() -> dict[str, Any]:
         attention_probs_dropout_prob=0.0,
     )
     theirs = BigBirdModel(config, add_pooling_layer=False).to(DEVICE).train()
-    ours = load_weights(model(PATTERN), theirs.state_dict())
-    for index, layer in enumerate(ours.layers):
-        pattern = BigBirdPattern(block=64, random=3, drawn=drawn_by(theirs, index))
-        layer.attention.kernel = BigBirdAttention(pattern)
+    ours = from_transformers(config.to_dict(), theirs.state_dict()).to(DEVICE)
     state = np.random.get_state()
     result = model_race(
         f"BigBird encoder, {LAYERS} layers, {LENGTH} tokens, against transformers' block_sparse",
@@ -65,19 +61,6 @@ def against_transformers() -> dict[str, Any]:
     return result
 
 
-def drawn_by(theirs: nn.Module, layer: int) -> tuple[Any, ...]:
-    """The random blocks that a layer of transformers' model draws at 4,096 tokens."""
-    attention = theirs.encoder.layer[layer].attention.self
-    state = np.random.get_state()
-    np.random.seed(attention.seed)
-    plans = [
-        attention._bigbird_block_rand_mask(4096, 4096, 64, 64, 3, last_idx=1024)
-        for _ in range(HEADS)
-    ]
-    np.random.set_state(state)
-    return tuple(((), *(tuple(int(block) for block in row) for row in plan), ()) for plan in plans)
-
-
 def against_full() -> dict[str, Any]:
     """The same encoder with full attention by torch's fused kernel.
 
@@ -85,9 +68,11 @@ def against_full() -> dict[str, Any]:
     """
     torch.manual_seed(0)
     ours, peer = model(PATTERN), model(None)
-    peer.load_state_dict(ours.state_dict())
+    # Without the patterns, which full attention has none of.
+    weights = {name: t for name, t in ours.state_dict().items() if ".kernel." not in name}
+    peer.load_state_dict(weights)
     dense = model(None)
-    dense.load_state_dict(ours.state_dict())
+    dense.load_state_dict(weights)
     for layer, sparse in zip(dense.layers, ours.layers, strict=True):
         layer.attention.kernel = masked(sparse.attention.kernel.pattern)
     words = torch.randint(WORDS, (1, LENGTH)).to(DEVICE)
@@ -114,7 +99,7 @@ def masked(pattern: BigBirdPattern) -> Callable[..., Tensor]:
 
 def model(pattern: BigBirdPattern | None) -> BigBird:
     """Two layers of the base size."""
-    return BigBird(WORDS, DIM, layers=LAYERS, heads=HEADS, pattern=pattern).to(DEVICE)
+    return BigBird(WORDS, DIM, layers=LAYERS, heads=HEADS, pattern=pattern, dropout=0.0).to(DEVICE)
 
 
 def model_race(

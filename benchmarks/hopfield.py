@@ -1,5 +1,5 @@
-"""Races of Hopfield layers: pooling over very many patterns against dense attention, and the
-reference's layers (ml-jku/hopfield-layers) on copied weights.
+"""Races of Hopfield layers: pooling over very many patterns against torch's nn.MultiheadAttention
+and LayerNorm, and the reference's layers (ml-jku/hopfield-layers), all on copied weights.
 
 Every race begins with a parity test; where it fails, no time is reported. The reference is found
 if `hflayers` is installed or if QUIRE_HFLAYERS names a checkout.
@@ -46,47 +46,68 @@ def main() -> dict[str, Any]:
     return {"races": [*races, stored_layer(hflayers), three_steps(hflayers)]}
 
 
-class DensePooling(nn.Module):
-    """The same layer with every projection and every weight in memory."""
+class TorchPooling(nn.Module):
+    """The same layer of torch's parts: layer normalisation and `nn.MultiheadAttention`."""
 
     def __init__(self, pool: HopfieldPooling) -> None:
         super().__init__()
-        self.pool = pool
+        layer: Any = pool.hopfield
+        self.key_norm, self.value_norm = copy.deepcopy((layer.stored_norm, layer.value_norm))
+        self.attention = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
+        self.attention.out_proj = copy.deepcopy(layer.output)
+        # A bias for each head's query is what a static learned state is: it is not projected.
+        state = pool.states.detach().flatten().repeat(HEADS)
+        with torch.no_grad():
+            self.attention.in_proj_weight.copy_(
+                torch.cat((torch.zeros(DIM, DIM), layer.key.weight, layer.value.weight))
+            )
+            self.attention.in_proj_bias.copy_(torch.cat((state, layer.key.bias, layer.value.bias)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, D)."""
-        layer = self.pool.hopfield
-        q = self.pool.states[:, None].expand(len(x), HEADS, -1, -1)
-        normed = layer.stored_norm(x), layer.value_norm(x)
-        k, v = (
-            part(one).unflatten(-1, (HEADS, -1)).transpose(1, 2)
-            for part, one in zip((layer.key, layer.value), normed, strict=True)
-        )
-        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
-        out: Tensor = layer.output((weights @ v).transpose(1, 2).flatten(1))
-        return out
+        query = x.new_zeros(len(x), 1, DIM)
+        pooled = self.attention(query, self.key_norm(x), self.value_norm(x), need_weights=False)
+        return pooled[0][:, 0]
+
+    def gradients(self) -> list[Any]:
+        """In the order of `HopfieldPooling`'s parameters."""
+        weight: Any = self.attention.in_proj_weight.grad
+        bias: Any = self.attention.in_proj_bias.grad
+        output: Any = self.attention.out_proj
+        return [
+            bias[:DIM].view(HEADS, -1).sum(0)[None, None],
+            self.key_norm.weight.grad, self.key_norm.bias.grad,
+            weight[DIM : 2 * DIM], bias[DIM : 2 * DIM],
+            self.value_norm.weight.grad, self.value_norm.bias.grad,
+            weight[2 * DIM :], bias[2 * DIM :],
+            output.weight.grad, output.bias.grad,
+        ]  # fmt: skip
 
 
 def pooling(count: int) -> dict[str, Any]:
     """Forward and backward over one bag; gradients of the parameters."""
     torch.manual_seed(0)
-    ours = HopfieldPooling(DIM, HEADS, association=Association(chunk=CHUNK)).to(DEVICE)
+    ours = HopfieldPooling(DIM, HEADS, association=Association(chunk=CHUNK))
     shake(ours)
-    dense = DensePooling(copy.deepcopy(ours))
+    theirs = TorchPooling(ours).to(DEVICE)
+    ours = ours.to(DEVICE)
     x = torch.randn(1, count, DIM, device=DEVICE)
 
-    def train(model: nn.Module) -> Callable[[], list[Tensor]]:
+    def train(model: nn.Module, gradients: Callable[[], list[Any]]) -> Callable[[], list[Tensor]]:
         def call() -> list[Tensor]:
             model.zero_grad()
             out = model(x)
             out.square().sum().backward()
-            return synchronised([out.detach(), *(p.grad for p in model.parameters())])
+            return synchronised([out.detach(), *gradients()])
 
         return call
 
     name = f"HopfieldPooling, {count} patterns of {DIM}, forward and backward: chunks of {CHUNK}"
-    sides: dict[str, Callable[[], list[Tensor]]] = {"ours": train(ours), "peer": train(dense)}
-    return compete(f"{name} against dense attention", sides, 1e-4, repeats=5)
+    sides: dict[str, Callable[[], list[Tensor]]] = {
+        "ours": train(ours, lambda: [p.grad for p in ours.parameters()]),
+        "peer": train(theirs, theirs.gradients),
+    }
+    return compete(f"{name} against nn.MultiheadAttention and LayerNorm", sides, 1e-4, repeats=5)
 
 
 def stored_layer(hflayers: Any) -> dict[str, Any]:

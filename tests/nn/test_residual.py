@@ -224,12 +224,12 @@ def test_zeroed_residual_is_zero_for_every_normalisation(norm, training):
     assert torch.equal(block.train(training)(x), x)
 
 
-def make_net(recompute):
+def make_net(recompute, count=2):
     torch.manual_seed(0)
     block = partial(BasicBlock, shortcut="A")
     stages = [
-        residual_stage(block, 4, channels=4, count=2),
-        residual_stage(block, 4, channels=8, count=2, stride=2),
+        residual_stage(block, 4, channels=4, count=count),
+        residual_stage(block, 4, channels=8, count=count, stride=2),
     ]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
     return ResidualNet(Conv(3, 4), stages, head, recompute=recompute)
@@ -249,7 +249,7 @@ def test_recomputed_net_has_the_same_gradients_and_statistics():
 
 
 def test_recomputed_net_compiles_whole_with_the_same_gradients_and_statistics():
-    plain, saving = make_net(False), make_net(True)
+    plain, saving = make_net(False, count=1), make_net(True, count=1)
     x = torch.randn(4, 3, 8, 8)
     plain(x).square().sum().backward()
     compiled = torch.compile(saving, backend="aot_eager", fullgraph=True)
@@ -261,7 +261,7 @@ def test_recomputed_net_compiles_whole_with_the_same_gradients_and_statistics():
 
 
 def test_recomputed_net_compiles_forward_with_any_backend_and_exports():
-    net = make_net(True)
+    net = make_net(True, count=1)
     x = torch.randn(4, 3, 8, 8)
     expected = copy.deepcopy(net)(x)
     torch.testing.assert_close(torch.compile(copy.deepcopy(net), backend="eager")(x), expected)

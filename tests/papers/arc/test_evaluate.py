@@ -109,3 +109,10 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match=r"task a: the output of test\[0\] is not known"):
         evaluate({}, {"a": known["a"].blind()})
     assert math.isnan(evaluate({}, {}).solved_percent)
+
+
+def test_the_key_is_a_tasks_name_everywhere():
+    known = {"key": task("other", RIGHT)}
+    result = evaluate({"key": [Attempt(([[1, 2]],))]}, known)  # rows of colours are a grid too
+    assert result.solved == ("key",)
+    assert all(sum(won for won, _ in row.values()) == 1 for row in result.strata.values())

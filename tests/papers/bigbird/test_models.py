@@ -10,7 +10,6 @@ from quire.papers.bigbird import (
     BigBirdSeq2Seq,
     ETCAttention,
     Pooler,
-    SpanHead,
     cpc_loss,
 )
 
@@ -82,15 +81,6 @@ def test_shared_layers_are_the_encoders():
     assert BigBirdSeq2Seq(small(), shared=False).decoder.layers[0].attention.query is not (
         encoder.layers[0].attention.query
     )
-
-
-@pytest.mark.parametrize("longest", [1, 3, 99])
-def test_the_best_span_by_brute_force(longest):
-    scores = torch.randn(4, 12, 2, generator=torch.Generator().manual_seed(0))
-    found = SpanHead.best(scores, longest)
-    for row, (begin, end) in zip(scores, found.tolist(), strict=True):
-        spans = [(i, j) for i in range(12) for j in range(i, min(12, i + longest))]
-        assert (begin, end) == max(spans, key=lambda span: float(row[span[0], 0] + row[span[1], 1]))
 
 
 def test_rotary_positions_need_no_length():

@@ -197,5 +197,10 @@ def test_the_originals_plans():
     assert (pattern.plan(768, 1)[0, 1:-1] > 0).all()  # full attention, so it is never used
     with pytest.raises(ValueError, match="positions must be at least 3072 tokens, got 1024"):
         replace(pattern, rule="transformers", positions=1024).plan(3072)
-    with pytest.raises(ValueError, match="may count a block twice"):
+    # At 1,024 tokens block 15 is drawn, and is the last, global one; at 4,096 none is.
+    assert pattern.repeats(1024, 2) and not pattern.repeats(4096, 2)
+    assert replace(pattern, rule="transformers_evaluation").repeats(4096)
+    with pytest.raises(ValueError, match="counts a block twice at 1024 tokens"):
         BigBirdMask(pattern, 1024, 2)
+    table = BigBirdMask(pattern, 4096, 2).dense(4096, 4096, 1, 2)[0, :, ::64, ::64]
+    assert torch.equal(table, torch.from_numpy(pattern.table(4096, 2)))

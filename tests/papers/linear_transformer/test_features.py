@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from quire.nn import Causal, Encoder, EncoderLayer, FeedForward, MultiHeadAttention
+from quire.nn import Causal, Encoder, EncoderLayer, FeedForward, MultiHeadAttention, Padding
 from quire.papers.linear_transformer import (
     CosineReweighting,
     Favor,
@@ -102,6 +102,67 @@ def test_hedgehog_is_positive_and_its_matrices_learn():
 def test_weights_are_not_negative(feature_map):
     q, k = random(50, 6), random(50, 6, seed=1)
     assert (feature_map(q) @ feature_map(k).mT >= 0).all()
+
+
+MASKS = {
+    "all": None,
+    "causal": Causal(),
+    "padded": Padding(torch.tensor([3, 40])),
+    "both": Causal() & Padding(torch.tensor([3, 40])),
+}
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0, 12.0, 100.0])
+@pytest.mark.parametrize("mask", MASKS)
+def test_favor_averages_at_any_scale(scale, mask):
+    """All features of long queries and keys round to 0; their averages of ones do not."""
+    q, k = (scale * random(2, 2, 2, 40, 64)).float().requires_grad_().unbind()
+    ones, kernel = torch.ones(2, 2, 40, 3), LinearAttention(Favor(64, 256))
+    out = kernel(q, k, ones, MASKS[mask])
+    torch.testing.assert_close(out, ones, atol=1e-5, rtol=0)
+    gradients = torch.autograd.grad(kernel(q, k, q, MASKS[mask]).sin().sum(), (q, k))
+    assert all(x.isfinite().all() for x in gradients)
+    with torch.no_grad():
+        state = kernel.write(None, k[:, :, :20], ones[:, :, :20])
+        out, state = kernel.extend(state, q[:, :, 20:], k[:, :, 20:], ones[:, :, 20:])
+        for read in (out, kernel.read(state, q[:, :, -1:])):
+            torch.testing.assert_close(read, torch.ones_like(read), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_favor_equals_the_dense_form(mask):
+    q, k, v = random(3, 2, 2, 40, 8).requires_grad_().unbind()
+    phi = Favor(8, 16).double()
+    fast = linear_attention(q, k, v, MASKS[mask], feature_map=phi, eps=0.0)
+    slow = naive_linear_attention(q, k, v, MASKS[mask], feature_map=phi, eps=0.0)
+    torch.testing.assert_close(fast, slow)
+    pairs = (torch.autograd.grad(out.sin().sum(), (q, k, v)) for out in (fast, slow))
+    for a, b in zip(*pairs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_favor_sees_no_later_token():
+    q, k, v = 5 * random(3, 1, 1, 40, 8)
+    kernel = LinearAttention(Favor(8, 16).double())
+    before = kernel(q, k, v, Causal())
+    changed = k.clone()
+    changed[:, :, 21:] *= 0.01  # far larger features
+    torch.testing.assert_close(kernel(q, changed, v, Causal())[:, :, :21], before[:, :, :21])
+    assert not torch.equal(kernel(q, changed, v, Causal())[:, :, 21:], before[:, :, 21:])
+
+
+def test_rows_of_padding_alone_give_zeros_with_favor():
+    q = random(2, 2, 5, 8).float()
+    for mask in (Padding(torch.tensor([0, 5])), Causal() & Padding(torch.tensor([0, 5]))):
+        out = LinearAttention(Favor(8, 16))(q, q, q, mask)
+        assert torch.equal(out[0], torch.zeros_like(out[0]))
+        assert out[1].abs().min() > 0
+
+
+def test_a_learned_map_has_a_matrix_for_each_head():
+    q, k, v = random(3, 1, 2, 5, 4).float()
+    with pytest.raises(ValueError, match="a matrix for each of 2 heads, got 1"):
+        linear_attention(q, k[:, :1], v[:, :1], feature_map=Hedgehog(2, 4))
 
 
 def test_cosformer_equals_its_weights():

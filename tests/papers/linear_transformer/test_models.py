@@ -27,6 +27,7 @@ from quire.papers.linear_transformer import (
     SequenceModel,
     SpeechModel,
     best_path,
+    choose_token,
     edit_distance,
     elu_plus_one,
     generate,
@@ -83,12 +84,14 @@ def test_lsh_generates_from_the_prefix():
         generate(model.extend, torch.zeros(2, 1).long(), 5, greedy)
 
 
-def stack(kernel, *, norm="pre", positions=None, bias=True, depth=2, feed_forward=None):
+def stack(
+    kernel, *, norm="pre", positions=None, bias=True, depth=2, feed_forward=None, key_heads=None
+):
     torch.manual_seed(0)
     layers = [
         EncoderLayer(
             8,
-            MultiHeadAttention(8, 2, kernel=KERNELS[kernel](), bias=bias),
+            MultiHeadAttention(8, 2, kernel=KERNELS[kernel](), bias=bias, key_heads=key_heads),
             feed_forward=feed_forward or FeedForward(8, 16, activation=nn.GELU),
             norm=norm,
         )
@@ -116,6 +119,10 @@ def decoded(extend, x, state=None):
         {"kernel": "polynomial"},
         {"kernel": "favor"},
         {"kernel": "hedgehog"},
+        {"kernel": "softmax"},
+        {"kernel": "linear", "key_heads": 1},
+        {"kernel": "favor", "key_heads": 1},
+        {"kernel": "softmax", "key_heads": 1},
     ],
     ids=str,
 )
@@ -124,10 +131,11 @@ def test_recurrent_equals_the_encoder(options, batch):
     encoder, x = stack(**options), torch.randn(batch, 9, 8)
     with torch.no_grad():
         expected = encoder(x, Causal())
-        torch.testing.assert_close(decoded(Recurrent(encoder, batch=batch).extend, x), expected)
+        quick = Recurrent(encoder, batch=batch)
+        torch.testing.assert_close(decoded(quick.extend, x), expected)
         _, state = encoder.extend(x[:, :4])
-        rest = decoded(Recurrent(encoder, batch=batch).extend, x[:, 4:], state)
-        torch.testing.assert_close(rest, expected[:, 4:])
+        for _ in range(2):  # the state is a value: it can be continued again
+            torch.testing.assert_close(decoded(quick.extend, x[:, 4:], state), expected[:, 4:])
 
 
 def test_recurrent_in_other_precisions():
@@ -137,8 +145,96 @@ def test_recurrent_in_other_precisions():
         half = decoded(Recurrent(encoder, dtype=torch.bfloat16).extend, x)
         assert half.dtype == torch.float32
         assert (half - expected).abs().max() < 0.05
-        double = decoded(Recurrent(encoder.double()).extend, x.double())
-    torch.testing.assert_close(double.float(), expected)
+        encoder, x = encoder.double(), x.double()
+        double, whole = decoded(Recurrent(encoder).extend, x), encoder(x, Causal())
+    torch.testing.assert_close(double, whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "favor"])
+def test_recurrent_keeps_its_precision_under_autocast(kernel):
+    encoder, x = stack(kernel), torch.randn(2, 5, 8)
+    quick = Recurrent(encoder)
+    expected = decoded(quick.extend, x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(decoded(quick.extend, x), expected)
+
+
+def test_a_state_of_inference_mode_goes_on_outside_of_it():
+    encoder, x = stack("linear"), torch.randn(2, 5, 8)
+    quick = Recurrent(encoder)
+    with torch.inference_mode():
+        _, state = encoder.extend(x[:, :3])
+        _, other = quick.extend(x[:, :1])
+    with torch.no_grad():
+        expected = encoder(x, Causal())
+        torch.testing.assert_close(decoded(quick.extend, x[:, 3:], state), expected[:, 3:])
+        torch.testing.assert_close(encoder.extend(x[:, 3:], state)[0], expected[:, 3:])
+        torch.testing.assert_close(decoded(quick.extend, x[:, 1:], other), expected[:, 1:])
+
+
+def test_dropout_is_in_training_alone():
+    for model, arguments in (
+        (SequenceModel(6, 6, length=9, dim=8, heads=2, layers=1, dropout=0.5),
+         (torch.zeros(1, 9).long(),)),
+        (SpeechModel(5, 3, dim=8, heads=2, layers=1, dropout=0.5, norm="post"),
+         (torch.randn(1, 9, 5), torch.tensor([9]))),
+    ):  # fmt: skip
+        assert not torch.equal(model(*arguments), model(*arguments))
+        assert torch.equal(model.eval()(*arguments), model(*arguments))
+        assert model.encoder.layers[0].feed_forward[2].p == 0.5
+
+
+def test_rows_go_on_with_the_stop_token_and_end_together():
+    script = torch.tensor([[1, 2, 0, 3, 3], [0, 1, 1, 1, 1], [1, 1, 1, 0, 4]])
+
+    def extend(tokens, state):
+        place = 0 if state is None else state
+        return nn.functional.one_hot(script[:, place], 5).float()[:, None], place + 1
+
+    begin = torch.full((3, 1), 4)
+    written = generate(extend, begin, 5, greedy, stop=0)
+    assert written[:, 1:].tolist() == [[1, 2, 0, 0], [0, 0, 0, 0], [1, 1, 1, 0]]
+    assert generate(extend, begin, 5, greedy)[:, 1:].tolist() == script.tolist()
+    assert generate(extend, begin, 0, greedy).tolist() == begin.tolist()
+    assert generate(model_of("linear").extend, begin[:0], 4, greedy, stop=0).shape[0] == 0
+    with pytest.raises(ValueError, match=r"a prompt is .* got \(3, 0\)"):
+        generate(extend, begin[:, :0], 5, greedy)
+    with pytest.raises(ValueError, match="tokens must be at least 0, got -1"):
+        generate(extend, begin, -1, greedy)
+
+
+def test_chosen_tokens_are_the_likeliest():
+    chance = torch.tensor([0.1, 0.4, 0.2, 0.3])
+    logits = chance.log().expand(4000, 4)
+
+    def shares(**options):
+        drawn = choose_token(logits, generator=torch.Generator().manual_seed(0), **options)
+        return drawn.bincount(minlength=4) / 4000
+
+    for options, kept in (
+        ({}, [0, 1, 2, 3]),
+        ({"top_k": 2}, [1, 3]),
+        ({"top_k": 9}, [0, 1, 2, 3]),
+        ({"top_p": 0.65}, [1, 3]),
+        ({"top_p": 0.75}, [1, 2, 3]),
+        ({"top_p": 0.01}, [1]),
+        ({"top_k": 3, "top_p": 0.7}, [1, 3]),
+        ({"temperature": 0.0}, [1]),
+    ):
+        expected = torch.zeros(4)
+        expected[kept] = chance[kept] / chance[kept].sum()
+        assert (shares(**options) - expected).abs().max() < 0.04, options
+    assert shares(temperature=0.5)[1] > 0.5
+    assert choose_token(logits[:0]).shape == (0,)
+    assert choose_token(chance.log()).shape == ()
+    for options, message in (
+        ({"temperature": -1.0}, "temperature must be at least 0"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_p": 0.0}, "top_p must be above 0"),
+        ({"top_p": 1.5}, "top_p must be above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            choose_token(logits, **options)
 
 
 def test_recurrent_follows_a_copy_of_the_weights():
@@ -188,8 +284,6 @@ def test_the_whole_step_is_exported_and_runs():
 
 
 def test_recurrent_names_bad_input():
-    with pytest.raises(ValueError, match="Recurrent takes LinearAttention"):
-        Recurrent(stack("softmax"))
     turned = MultiHeadAttention(8, 2, kernel=LinearAttention(), positions=Rotary(4))
     with pytest.raises(ValueError, match="without positions in the heads"):
         Recurrent(Encoder(EncoderLayer(8, turned, feed_forward=nn.Tanh())))

@@ -71,6 +71,16 @@ def test_a_stopped_example_ignores_the_others() -> None:
         torch.testing.assert_close(alone.prediction, out.prediction[row : row + 1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_sum_to_one_in_half_precision(dtype: torch.dtype) -> None:
+    def step(context: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return context, context, torch.full((2,), -3.3)
+
+    x = torch.tensor([[1.0, 3.0], [-7.0, 0.5]], dtype=dtype)
+    out = ACT(step, 20)(x, x)
+    assert torch.equal(out.prediction, x) and torch.equal(out.state, x)
+
+
 def test_an_empty_batch() -> None:
     out = ACT(RNNStep(6, 8, 2), 5)(torch.zeros(0, 6))
     assert out.prediction.shape == (0, 2) and out.steps.shape == (0,)

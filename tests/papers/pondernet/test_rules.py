@@ -79,6 +79,24 @@ def test_an_infinity_at_any_step_is_in_the_mean() -> None:
     assert stop(wide, torch.zeros(2, 1), expected()).prediction.item() == 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_mean_in_half_precision_is_as_good_as_one_rounding(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    predictions = torch.randn(20, 40, 2).to(dtype)
+    logits = torch.full((20, 40), -3.0)
+    wanted = stop(predictions.double(), logits.double(), expected()).prediction.to(dtype)
+    answer = stop(predictions, logits, expected()).prediction
+    torch.testing.assert_close(answer, wanted, rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+    def step(context: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        place = int(count[0])
+        return context[:, place], count + 1, torch.full((len(context),), -3.0)
+
+    start = torch.zeros(40, dtype=torch.int64)
+    online = Ponder(step, 20).infer(predictions.transpose(0, 1), start, rule=expected())
+    assert torch.equal(online.prediction, answer) and answer.dtype == dtype
+
+
 def test_an_impossible_first_step_has_no_share() -> None:
     predictions = torch.arange(3.0).view(3, 1, 1)
     logits = torch.tensor([-inf, 0.0, 0.0])[:, None]

@@ -243,6 +243,8 @@ def test_1202_layers_train_with_recomputation():
     [
         (lambda: ResNet(51), "depth must be one of 18, 34, 50, 101, 152; got 51"),
         (lambda: CifarResNet(21), r"depth must be 6n \+ 2; got 21, the nearest is 20 or 26"),
+        (lambda: ResNet([50]), r"depth must be one of 18, 34, 50, 101, 152; got \[50\]"),
+        (lambda: CifarResNet("20"), r"depth must be a whole number, 6n \+ 2; got '20'"),
         (lambda: CifarResNet(2), r"depth must be 6n \+ 2; got 2, the nearest is 8"),
         (lambda: ResNet(18, width=0.001), "width must leave at least one of 64 channels"),
         (lambda: CifarResNet(8, width=float("nan")), "width must leave at least one of 16"),

@@ -7,7 +7,7 @@ ARC Prize: two). A duplicate uses up an attempt and brings nothing.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Protocol
 
@@ -127,7 +127,7 @@ def evaluate(
         outputs_solved=right,
         fitting_but_wrong=tuple(misled),
         answered=tuple(answered),
-        strata=strata(tasks.values(), set(solved)),
+        strata=strata((replace(task, id=id) for id, task in tasks.items()), set(solved)),
     )
 
 

@@ -43,8 +43,8 @@ def bigbird_attention(
         mask: hides keys, e.g. `Padding`; `Causal` in it makes the pattern causal.
 
     On a GPU by torch's flex_attention (compiled at first use), but for double precision, heads
-    narrower than 16 and rules that count blocks again; else by gathering blocks. The weights are
-    computed again in the backward pass; they have no dropout. A second derivative is an error.
+    narrower than 16 and patterns that count a block twice; else by gathering blocks. The weights
+    are computed again in the backward pass; they have no dropout. A second derivative is an error.
     Inside torch.compile and torch.export blocks are gathered, all at once, the random ones as a
     constant: a graph is for one length and, exported, for any batch.
 
@@ -75,7 +75,9 @@ def bigbird_attention(
         return softmax_attention(q, k, v, rest)
     narrow = min(q.shape[-1], v.shape[-1]) < 16  # flex_attention has no kernel for these
     compiling = torch.compiler.is_compiling()
-    if q.is_cuda and not (narrow or compiling or q.dtype == torch.float64 or pattern.counts_again):
+    double = q.dtype == torch.float64
+    plain = not (narrow or compiling or double or pattern.repeats(q.shape[2], q.shape[1]))
+    if q.is_cuda and plain:
         return flex_bigbird(q, k, v, pattern, rest)
     return gathered_bigbird(q, k, v, pattern, rest)
 

@@ -43,19 +43,23 @@ def block_mask(pattern: BigBirdPattern, length: int, heads: int, device: str) ->
     from torch.nn.attention.flex_attention import BlockMask
 
     some, all_ = _tile(pattern, length, heads)
-    parts = []
-    for tiles in (some & ~all_, all_):
-        # Tiles that are attended to come first, in order; the others are never read.
-        order = np.argsort(~tiles, axis=-1, kind="stable").astype(np.int32)
-        numbers = tiles.sum(-1, dtype=np.int32)
-        parts += [torch.from_numpy(numbers)[None], torch.from_numpy(order)[None]]
+    partial, whole = (_list_tiles(tiles, device) for tiles in (some & ~all_, all_))
     mask = BigBirdMask(pattern, length, heads).to(device)
     return BlockMask.from_kv_blocks(
-        *(part.to(device) for part in parts),
+        *partial,
+        *whole,
         BLOCK_SIZE=TILE,
         mask_mod=mask.mask_mod,
         seq_lengths=(length, length),
     )
+
+
+def _list_tiles(tiles: NDArray[np.bool_], device: str) -> tuple[Tensor, Tensor]:
+    """How many tiles each row of tiles reads and which, (1, H, tiles) and (1, H, tiles, tiles)."""
+    # Those that are attended to come first, in order; the others are never read.
+    order = np.argsort(~tiles, axis=-1, kind="stable").astype(np.int32)
+    number = torch.from_numpy(tiles.sum(-1, dtype=np.int32))
+    return number[None].to(device), torch.from_numpy(order)[None].to(device)
 
 
 def _tile(

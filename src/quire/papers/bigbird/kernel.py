@@ -178,10 +178,15 @@ def _to_tensors(pattern: BigBirdPattern) -> tuple[Tensor, Tensor]:
 
 def _to_pattern(fields: Tensor, drawn: Tensor) -> BigBirdPattern:
     """`_to_tensors` undone."""
-    *sizes, random_tokens, shared, causal, rule, positions = fields.tolist()
+    block, window, random, global_blocks, seed = fields[:5].tolist()
+    random_tokens, shared, causal, rule, positions = fields[5:].tolist()
     rows = [[[block for block in row if block >= 0] for row in head] for head in drawn.tolist()]
     return BigBirdPattern(
-        *sizes,
+        block,
+        window,
+        random,
+        global_blocks,
+        seed,
         random_tokens=None if random_tokens < 0 else random_tokens,
         shared=bool(shared),
         causal=bool(causal),

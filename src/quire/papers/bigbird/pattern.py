@@ -6,7 +6,7 @@ device and after loading a checkpoint, and no random generator outside it is rea
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -124,6 +124,10 @@ class BigBirdPattern:
     def counts_again(self) -> bool:
         """Whether keys of a block that stands twice in a row count twice."""
         return self.rule != "even"
+
+    def repeats(self, length: int, heads: int = 1) -> bool:
+        """Whether a row has a block whose keys count twice, which no mask can say."""
+        return self.counts_again and not self.is_full(length) and _repeats(self, length, heads)
 
     @property
     def front(self) -> int:
@@ -289,6 +293,14 @@ def check_pattern(pattern: object) -> None:
 
 
 @lru_cache(maxsize=64)
+def _repeats(pattern: BigBirdPattern, length: int, heads: int) -> bool:
+    fixed = replace(pattern, random=0, rule="even").table(length, heads)
+    plan = np.sort(pattern.plan(length, heads)[:, 1:-1], -1)
+    twice = bool((plan[..., 1:] == plan[..., :-1]).any())
+    return twice or bool(np.take_along_axis(fixed[:, 1:-1], plan, -1).any())
+
+
+@lru_cache(maxsize=64)
 def _table(pattern: BigBirdPattern, length: int, heads: int) -> NDArray[np.bool_]:
     count = pattern.blocks(length)
     if pattern.is_full(length):
@@ -320,7 +332,7 @@ class BigBirdMask(Mask):
     `softmax_attention(q, k, v, BigBirdMask(pattern, N, H))` gives what `bigbird_attention` gives.
 
     Raises ValueError for queries or keys that are not N, a `drawn` plan for another length or
-    number of heads, and a rule that counts blocks again, which a mask cannot; TypeError for a
+    number of heads, and a pattern that counts a block twice; TypeError for a
     pattern that is none.
 
     Example:
@@ -337,10 +349,10 @@ class BigBirdMask(Mask):
 
     def __post_init__(self) -> None:
         check_pattern(self.pattern)
-        if self.pattern.counts_again and not self.pattern.is_full(self.length):
+        if self.pattern.repeats(self.length, self.heads):
             raise ValueError(
-                f'the rule "{self.pattern.rule}" may count a block twice, which no mask can: '
-                "use bigbird_attention"
+                f'the rule "{self.pattern.rule}" counts a block twice at {self.length} tokens, '
+                "which no mask can: use bigbird_attention"
             )
         table = torch.from_numpy(self.pattern.table(self.length, self.heads).copy())
         object.__setattr__(self, "_table", table)

@@ -73,10 +73,11 @@ class Association:
 
     def betas(self, heads: int) -> list[float]:
         """beta as one number for each head; none where the layer's default is meant."""
-        if self.beta is None:
+        given: Any = self.beta
+        if given is None:
             return []
         return (
-            [float(self.beta)] * heads if isinstance(self.beta, Real) else [*map(float, self.beta)]
+            [float(given)] * heads if isinstance(given, Real) else [float(beta) for beta in given]
         )
 
 

@@ -213,14 +213,14 @@ def choose_token(
         raise ValueError(f"top_p must be above 0 and up to 1, got {top_p}")
     if temperature == 0:
         return logits.argmax(-1)
-    scores, order = (logits.float() / temperature).sort(-1, descending=True, stable=True)
+    scores, order = (logits.float() / temperature).sort(-1, descending=True)
     if top_k is not None:
         scores, order = scores[..., :top_k], order[..., :top_k]
     chance = scores.softmax(-1)
-    # A token is kept where those before it fall short; the first always is.
-    chance = chance.masked_fill(chance.cumsum(-1) - chance >= top_p, 0.0)
+    if top_p < 1:  # a token is kept where those before it fall short; the first always is
+        chance = chance.masked_fill(chance.cumsum(-1) - chance >= top_p, 0.0)
     home = chance.device if generator is None else generator.device
-    rows = chance.flatten(0, -2).to(home)
+    rows = chance.reshape(-1, chance.shape[-1]).to(home)
     place = torch.multinomial(rows, 1, generator=generator) if len(rows) else rows.long()[:, :1]
     place = place.to(order.device).view(*order.shape[:-1], 1)
     return order.gather(-1, place)[..., 0]

@@ -83,6 +83,7 @@ class ACT(nn.Module):
             # Looking at values would break a compiled graph; there all `last` steps run.
             if not torch.compiler.is_compiling() and not running.any():
                 break
+        mean = map_tensors(lambda total, leaf: total.to(leaf.dtype), mean, (prediction, state))
         return ACTOutput(mean[0], mean[1], steps + remainder, steps)
 
 
@@ -97,8 +98,10 @@ def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
             f"predictions and states must begin with the halt logit's shape {tuple(weight.shape)}, "
             f"got {tuple(leaf.shape)}"
         )
-    weight = weight.reshape(*weight.shape, *[1] * (leaf.dim() - weight.dim())).to(leaf.dtype)
-    return leaf.masked_fill(weight == 0, 0.0) * weight
+    # Half precision would lose a little at every step: sums are in float32 or better.
+    wide = torch.promote_types(leaf.dtype, torch.float32)
+    weight = weight.reshape(*weight.shape, *[1] * (leaf.dim() - weight.dim())).to(wide)
+    return leaf.to(wide).masked_fill(weight == 0, 0.0) * weight
 
 
 def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:

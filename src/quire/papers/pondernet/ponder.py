@@ -28,6 +28,7 @@ from quire.papers.pondernet.rules import (
     Answer,
     StopRule,
     advance_survival,
+    begin_answer,
     blend,
     forces_last,
 )
@@ -231,7 +232,8 @@ class Ponder(nn.Module):
             none_left = n == last or not alive.any()
             if none_left or (compact and not alive.all()):
                 # All rows are written: those that go on will be written again when they leave.
-                final[rows.place], final_steps[rows.place] = rows.answer, rows.steps
+                final[rows.place] = rows.answer.to(final.dtype)
+                final_steps[rows.place] = rows.steps
                 if none_left:
                     break
                 kept = alive.nonzero().squeeze(1)
@@ -327,7 +329,14 @@ class _Rows(NamedTuple):
         running = torch.ones_like(logit, dtype=torch.bool)
         steps = torch.zeros_like(running, dtype=torch.int64)
         place = torch.arange(len(logit), device=logit.device)
-        return cls(place, prediction, steps, rule.begin(logit), torch.zeros_like(logit), running)
+        return cls(
+            place,
+            begin_answer(prediction),
+            steps,
+            rule.begin(logit),
+            torch.zeros_like(logit),
+            running,
+        )
 
     def decide(self, prediction: Tensor, logit: Tensor, rule: StopRule, *, forced: bool) -> "_Rows":
         log_stop, log_survival = advance_survival(self.log_survival, logit, forced=forced)

@@ -194,7 +194,7 @@ def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
     log_survival = torch.zeros_like(logits[0])
     running = torch.ones_like(logits[0], dtype=torch.bool)
     steps = torch.zeros_like(running, dtype=torch.int64)
-    answer = predictions[0]
+    answer = begin_answer(predictions[0])
     for n, (prediction, logit) in enumerate(zip(predictions, logits, strict=True)):
         steps += running
         forced = n == last and forces_last(rule)
@@ -202,7 +202,14 @@ def stop(predictions: Tensor, halt_logits: Tensor, rule: StopRule) -> Answer:
         carry, mix, halt = rule(carry, log_stop, log_survival)
         answer = blend(answer, prediction, mix * running)
         running = running & ~halt
-    return Answer(answer, steps)
+    return Answer(answer.to(predictions.dtype), steps)
+
+
+def begin_answer(prediction: Tensor) -> Tensor:
+    """What `blend` begins with: in half precision every step would lose a little of a mean."""
+    if not prediction.is_floating_point():
+        return prediction
+    return prediction.to(torch.promote_types(prediction.dtype, torch.float32))
 
 
 def forces_last(rule: StopRule) -> bool:
@@ -224,6 +231,7 @@ def blend(answer: Tensor, prediction: Tensor, mix: Tensor) -> Tensor:
     is for integers. Raises `ValueError` for a mixture of integers.
     """
     shape = *mix.shape, *[1] * (prediction.dim() - mix.dim())
+    prediction = prediction.to(answer.dtype)
     if not (prediction.is_floating_point() or prediction.is_complex()):
         if bool(((mix > 0) & (mix < 1)).any()):
             raise ValueError(

@@ -80,7 +80,7 @@ class ResNet(ResidualNet):
         init: Init = "fan_in",
         recompute: bool = False,
     ) -> None:
-        if depth not in LAYOUTS:
+        if not hasattr(depth, "__index__") or depth not in LAYOUTS:
             raise ValueError(f"depth must be one of {', '.join(map(str, LAYOUTS))}; got {depth!r}")
         block, counts = LAYOUTS[depth]
         widths = [scale_channels(64 * 2**level, width) for level in range(4)]
@@ -165,6 +165,8 @@ class CifarResNet(ResidualNet):
 
 def blocks_per_stage(depth: int) -> int:
     """n of depth = 6n + 2. Raises ValueError naming the nearest depths that have one."""
+    if not hasattr(depth, "__index__"):
+        raise ValueError(f"depth must be a whole number, 6n + 2; got {depth!r}")
     count, rest = divmod(depth - 2, 6)
     if rest or count < 1:
         below = 6 * max(count, 1) + 2

@@ -82,14 +82,15 @@ def _add(names: dict[str, str], ours: str, convolution: str, norm: str) -> None:
 
 def naming_of(state: Mapping[str, Tensor]) -> Naming:
     """Which library's names a state dict has. Raises ValueError for neither."""
-    if any(name.startswith(("resnet.embedder.", "embedder.")) for name in state):
+    if any(str(name).startswith(("resnet.embedder.", "embedder.")) for name in state):
         return "transformers"
     if "conv1.weight" in state:
         return "torchvision"
-    found = ", ".join(list(state)[:3]) or "nothing"
+    found = ", ".join(map(str, list(state)[:3])) or "nothing"
     raise ValueError(
         "the weights must have transformers' names (resnet.embedder...) or torchvision's "
-        f"(conv1.weight, layer1...); got {found}"
+        "(conv1.weight, layer1...), without a prefix and not inside a checkpoint; "
+        f"got {found}"
     )
 
 

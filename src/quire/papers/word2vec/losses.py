@@ -156,8 +156,7 @@ class HierarchicalSoftmax(nn.Module):
 class FullSoftmax(nn.Module):
     """The softmax over all words (equation 2): what the others approximate, in O(W) a pair.
 
-    words: W. dim: D. sparse: give the input table sparse gradients; every pair uses the whole output
-    table.
+    words: W. dim: D. sparse: give the input table sparse gradients; the output table is used whole.
 
     Example:
         >>> from quire.papers.word2vec import FullSoftmax

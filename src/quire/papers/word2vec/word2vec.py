@@ -147,7 +147,7 @@ class Word2Vec:
         size = len(vocabulary)
         vectors = generator.random((size, self.dim), dtype=np.float32)
         vectors -= 0.5
-        vectors /= self.dim
+        vectors /= self.dim / (2 * training.start)
         output = np.zeros((size - hierarchical, self.dim), np.float32)
         # Words that are known keep their vectors, in the rows that the new counts give them.
         if known:

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def test_a_set_of_ones_own_is_scored_and_counted(bundle, tmp_path):
     assert f"of {len(tasks)} tasks" in (folder / "log.txt").read_text()
     [count] = json.loads((tmp_path / "arc" / "evaluation-runs.json").read_text()).values()
     assert count == {"set": str(bundle), "runs": 1}
+    assert math.isnan(metrics["development"]) and math.isnan(metrics["held_back"])
     assert len((folder / "tasks.jsonl").read_text().splitlines()) == 1 + len(tasks)
     for name in ("anytime", "strata", "solved"):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
@@ -112,6 +114,42 @@ def test_a_folder_is_named_and_taken_whole(bundle, tmp_path):
     assert name_set("development-third", None) == "development-third"
 
 
+@pytest.mark.parametrize("experiment", ["budgets", "sizes"])
+def test_other_experiments_count_what_they_score(experiment, bundle, tmp_path):
+    overrides = {"folder": bundle} | (QUICK if experiment == "budgets" else {})
+    try_run("arc", experiment, directory=tmp_path, overrides=overrides)
+    [count] = json.loads((tmp_path / "arc" / "evaluation-runs.json").read_text()).values()
+    assert count == {"set": str(bundle), "runs": 1}
+
+
+def test_evaluation_sets_are_found_beside_the_data_or_named(bundle, tmp_path):
+    run = run_in(tmp_path / "run", data=tmp_path / "data")
+    for name in ("evaluation", "evaluation-third", "agi-2-training", "agi-2-evaluation"):
+        place = "arc_agi_2/" if "agi" in name else "arc/"
+        with pytest.raises(data.DataMissing, match=f"not here: put those of .*{place}") as caught:
+            choose_tasks(run, name)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "data" / "arc").mkdir(parents=True)
+    (tmp_path / "data" / "arc" / "evaluation.json").write_text(bundle.read_text())
+    assert set(choose_tasks(run, "evaluation")) == set(load(bundle))
+    thirds = [choose_tasks(run_in(tmp_path / f"{k}", seed=k, data=tmp_path / "data"),
+                           "evaluation-third") for k in range(3)]  # fmt: skip
+    assert sum(map(len, thirds)) == len(set().union(*thirds)) == 4
+
+
+def test_solutions_are_taken_where_they_are_named(bundle, tmp_path):
+    content = json.loads(bundle.read_text())
+    answers = {id: [pair.pop("output") for pair in t["test"]] for id, t in content.items()}
+    path, solutions = tmp_path / "x_challenges.json", tmp_path / "x_solutions.json"
+    path.write_text(json.dumps(content))
+    solutions.write_text(json.dumps(answers))
+    run = run_in(tmp_path / "run", data=tmp_path)
+    alone = choose_tasks(run, "training", folder=path)
+    assert not any(task.has_outputs for task in alone.values())
+    named = choose_tasks(run, "training", folder=path, solutions=solutions)
+    assert named == load(bundle) == load(path)
+
+
 @pytest.fixture
 def corpus():
     if not data.status("arc").present:
@@ -139,6 +177,38 @@ def test_training_tasks_in_another_set_are_left_out(corpus, bundle, tmp_path):
     assert noted(run) == [f"3 of {len(content) + 3} tasks are training tasks: left out"]
     path.write_text(json.dumps({id: known[id] for id in sorted(known)[:3]}))
     assert len(choose_tasks(run, "training", folder=path)) == 3
+
+
+def test_a_training_task_is_known_under_another_name_too(corpus, bundle, tmp_path):
+    content = json.loads(bundle.read_text())
+    known = data.arc()
+    one, two, three = (known[id] for id in sorted(known)[:3])
+    blind = [{"input": pair["input"]} for pair in two["test"]]
+    copies = {
+        "renamed": one,
+        "reordered": {"train": two["train"][::-1], "test": blind},
+        "turned round": {"train": three["test"], "test": three["train"]},
+        "one pair": {"train": three["train"][-1:], "test": [{"input": [[1]]}]},
+    }
+    path, run = tmp_path / "mixed.json", run_in(tmp_path / "run")
+    path.write_text(json.dumps(content | copies))
+    assert set(choose_tasks(run, "training", folder=path)) == set(content)
+    assert noted(run) == [f"4 of {len(content) + 4} tasks are training tasks: left out"]
+    path.write_text(json.dumps({"renamed": one}))
+    assert list(choose_tasks(run, "training", folder=path)) == ["renamed"]
+    assert noted(run)[1:] == ["all 1 tasks are training tasks: none is left out"]
+
+
+def test_what_is_held_back_is_counted_and_not_shown(corpus, tmp_path):
+    overrides = QUICK | {"set": "training", "first": 8, "nodes": 300}
+    metrics = try_run("arc", "solve", directory=tmp_path, overrides=overrides)
+    ids = sorted(data.arc())[:8]
+    held = [id for id in ids if is_held_back(id)]
+    assert 0 < len(held) < 8 and metrics["held_back"] >= 0
+    [count] = json.loads((tmp_path / "arc" / "evaluation-runs.json").read_text()).values()
+    assert count == {"set": "training, held back", "runs": 1}
+    shown = {path.stem for path in (folder_of(tmp_path) / "gallery" / "tasks").iterdir()}
+    assert shown == set(ids) - set(held)
 
 
 @pytest.mark.slow

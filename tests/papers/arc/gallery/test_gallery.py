@@ -187,3 +187,11 @@ def test_an_answer_can_be_painted_with_keys_and_checked(gallery, browser):
     browser.eval("document.getElementById('copy').click()")
     assert browser.eval(labels) == "row 1, column 1: 2; row 1, column 2: 0"
     assert [event for event in browser.events if event.get("method") in FAULTS] == []
+
+
+def test_the_key_names_the_page_and_grids_must_be_as_many_as_tests(tmp_path):
+    write_gallery(tmp_path, {"key": task("other")}, {"key": Record("key", (RIGHT,))})
+    assert [page.name for page in (tmp_path / "tasks").iterdir()] == ["key.html"]
+    none = Record("key", (Attempt(()),))
+    with pytest.raises(ValueError, match="task key: a prediction has another number of grids"):
+        write_gallery(tmp_path, {"key": task("key")}, {"key": none})

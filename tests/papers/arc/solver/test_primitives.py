@@ -9,7 +9,10 @@ from scipy import ndimage
 
 pytest.importorskip("numba")
 
-from quire.papers.arc.grids import CROWD, image, place
+from numba import types
+from numba.core import caching
+
+from quire.papers.arc.grids import CROWD, OPTIONS, UNWRAPPED, image, keep_compiled, place
 from quire.papers.arc.solver import lines, objects, patterns, shapes
 from quire.papers.arc.solver.primitives import PRIMITIVES, Kind, Palette, Primitive
 from quire.papers.arc.solver.program import evaluate_chain
@@ -204,6 +207,34 @@ def test_a_function_of_ones_own_is_a_primitive():
     grid = np.array([[7, 1], [2, 3]], np.int8)
     images = evaluate_chain((("corner", 0),), grid, {"corner": own})
     assert images[0][0].tolist() == [[7]]
+
+
+def no_place(self, function):
+    raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator available")
+
+
+def full_disk(self, *args):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("method", "fault", "why"),
+    [("__init__", no_place, "no locator"), ("save_overload", full_disk, "No space left"),
+     ("load_overload", full_disk, "No space left")],
+)  # fmt: skip
+def test_without_a_place_to_keep_code_it_is_compiled_for_now(monkeypatch, method, fault, why):
+    """A home and site-packages that cannot be written, a full disk, a damaged cache."""
+    monkeypatch.setattr(caching.FunctionCache, method, fault)
+    twice = types.int64(types.int64)
+    with pytest.warns(UserWarning, match=f"set NUMBA_CACHE_DIR to a folder .*{why}") as caught:
+        compiled = keep_compiled(lambda n: 2 * n, twice, UNWRAPPED | {"no_cpython_wrapper": False})
+    assert compiled(21) == 42 and len(caught) == 1
+
+
+def test_what_was_typed_in_at_a_prompt_needs_no_file(monkeypatch):
+    typed = {}
+    exec(compile("def triple(n):\n    return 3 * n", "<stdin>", "exec"), typed)
+    assert keep_compiled(typed["triple"], types.int64(types.int64), OPTIONS)(2) == 6
 
 
 def test_every_instance_has_words_and_a_name_of_its_own():

@@ -16,7 +16,7 @@ from quire.papers.arc.solver.explorer import Frame, Search
 from quire.papers.arc.solver.primitives import PRIMITIVES
 from quire.papers.arc.solver.program import Program, evaluate_chain
 from quire.papers.arc.solver.search import DOUBLES, STATES, TRIED
-from quire.papers.arc.solver.solver import Solver, predict_sizes
+from quire.papers.arc.solver.solver import Prediction, Solver, TaskSearch, predict_sizes
 from quire.papers.arc.solver.variants import View, views
 
 FEW = ("rigid", "crop", "components", "overlay", "gravity", "enclosed", "pick_by_size",
@@ -83,6 +83,19 @@ def test_planted_programs_are_found(answer):
 def one_outline(grid):
     """Background cells beside objects."""
     return evaluate_chain((("outline", 1),), grid, BY_NAME)[0][0] != 0
+
+
+def test_of_equal_scores_the_one_of_fewer_pieces_is_first():
+    task = planted(chain(("rigid", 6)))
+    frame = {"linear": ["1", "0", "1", "0", False], "placed": True}
+    mirror, flip = (("rigid", 1),), (("rigid", 2),)
+    stack = Program("stack", (mirror, flip), frame=frame, paints=(0, 0))
+    run = TaskSearch(solver(), task.blind(), SUBSET)
+    for program in (stack, Program("chain", (mirror,)), Program("stack", (flip,), frame=frame,
+                                                                paints=(1,))):  # fmt: skip
+        run.answers[program.to_text().encode()] = Prediction((), program, 1, 990.0)
+    assert [p.program.pieces for p in run.predictions()] == [1, 1, 2]
+    assert [p.program.kind for p in run.predictions()] == ["chain", "stack", "stack"]
 
 
 def test_test_outputs_change_nothing():

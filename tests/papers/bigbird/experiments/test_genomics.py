@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quire.papers.bigbird.experiments import genomics
 from quire.papers.bigbird.experiments.genomics import (
     NGram,
     bits_per_base,
@@ -16,6 +17,7 @@ from quire.papers.bigbird.experiments.genomics import (
     make_genome,
     make_negatives,
     read_fasta,
+    read_genome,
     reverse_complement,
     shuffle_dinucleotides,
 )
@@ -119,15 +121,45 @@ def test_words_are_counted_by_brute_force():
 
 def test_the_other_strand():
     assert (reverse_complement(encode(["AACGT"])) == encode(["ACGTT"])).all()
+    bases = np.array([[0, 4, 1]], np.uint8)
+    assert reverse_complement(bases).tolist() == [[2, 4, 3]]
+    assert reverse_complement(bases).dtype == np.uint8
 
 
 def test_fasta(tmp_path):
     path = tmp_path / "some.fa"
-    path.write_text(">chr1 first\nACgt\nNNA\n>chr2\nTT\n")
+    path.write_text(">chr1 first\nACgt\nNNA\n>chr2\r\nTT\r\n>empty\n>\nRa\n")
     found = [(name, bases.tolist()) for name, bases in read_fasta(path)]
-    assert found == [("chr1", [0, 1, 2, 3, 0]), ("chr2", [3, 3])]
-    path.write_text("ACGT\n")
-    with pytest.raises(ValueError, match="is no FASTA file"):
-        list(read_fasta(path))
+    expected = [("chr1", [0, 1, 2, 3, 4, 4, 0]), ("chr2", [3, 3]), ("empty", []), ("?", [4, 0])]
+    assert found == expected
+    whole = read_genome(path)
+    assert whole.dtype == np.uint8
+    assert whole.tolist() == [0, 1, 2, 3, 4, 4, 0, 4, 3, 3, 4, 4, 4, 0]
+    for text in ("ACGT\n", "", "\n"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="is no FASTA file"):
+            list(read_fasta(path))
     with pytest.raises(ValueError, match="not A, C, G or T"):
         encode(["ACGN"])
+
+
+def test_no_window_of_an_n_gram_holds_an_n(monkeypatch):
+    """N parts a sequence in two, and a genome is counted in pieces."""
+    generator = np.random.default_rng(0)
+    a, b = (generator.integers(4, size=300, dtype=np.uint8) for _ in range(2))
+    both = np.concatenate((a, [4, 4], b)).astype(np.uint8)
+    model = NGram(both, 2, prior=1.0)
+    counts = np.zeros((16, 4))
+    for part in (a, b):
+        for at in range(2, 300):
+            counts[4 * part[at - 2] + part[at - 1], part[at]] += 1
+    counts += 1
+    np.testing.assert_allclose(model.log2, np.log2(counts / counts.sum(1, keepdims=True)))
+    bits, right = model.bits(both), model.accuracy(both)
+    assert bits == pytest.approx((model.bits(a) + model.bits(b)) / 2)
+    monkeypatch.setattr(genomics, "PIECE", 37)
+    assert np.array_equal(NGram(both, 2, prior=1.0).log2, model.log2)
+    assert model.bits(both) == pytest.approx(bits, abs=1e-12)
+    assert model.accuracy(both) == right
+    with pytest.raises(ValueError, match="no known base with 2 known ones before it"):
+        model.bits(np.array([0, 4, 1, 2]))

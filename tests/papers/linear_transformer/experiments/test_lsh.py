@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from quire.nn import Causal, Encoder, EncoderLayer, FeedForward, MultiHeadAttention, Padding, Window
 from quire.papers.linear_transformer.experiments.lsh import LSHAttention
@@ -87,25 +88,55 @@ def test_near_queries_share_buckets():
     assert far < 0.2
 
 
-def test_rotations_follow_from_seed_and_calls():
+def test_rotations_are_drawn_in_training_and_kept_in_evaluation():
     def trained(calls, seed=0):
+        torch.manual_seed(7)
         kernel = LSHAttention(6, buckets=4, chunk=4, seed=seed)
         for _ in range(calls):
             kernel(*torch.zeros(3, 1, 1, 4, 6))
         return kernel
 
-    one, other = trained(3), trained(3)
-    assert torch.equal(one.rotations, other.rotations)
+    one = trained(3)
+    assert torch.equal(one.rotations, trained(3).rotations)
     assert not torch.equal(one.rotations, trained(2).rotations)
-    assert not torch.equal(one.rotations, trained(3, seed=1).rotations)
-    resumed = trained(0)
-    resumed.load_state_dict(one.state_dict())
-    inputs = torch.zeros(3, 1, 1, 4, 6)
-    one(*inputs), resumed(*inputs)
-    assert torch.equal(one.rotations, resumed.rotations)
+    assert torch.equal(trained(0).rotations, LSHAttention(6, buckets=4, chunk=4).rotations)
+    assert not torch.equal(trained(0).rotations, trained(0, seed=1).rotations)
+    other = trained(0)
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.rotations, one.rotations)
     kept = one.eval().rotations.clone()
-    one(*inputs)
+    one(*torch.zeros(3, 1, 1, 4, 6))
     assert torch.equal(one.rotations, kept)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_sorts_the_same_buckets(reentrant):
+    attention = MultiHeadAttention(16, 2, kernel=LSHAttention(8, buckets=8, chunk=8))
+    x = torch.randn(2, 30, 16, requires_grad=True)
+
+    def gradient(forward):
+        torch.manual_seed(5)
+        return torch.autograd.grad(forward(x).sin().sum(), (x, attention.query.weight))
+
+    def backward(forward):
+        torch.manual_seed(5)
+        x.grad = attention.query.weight.grad = None
+        forward(x).sin().sum().backward()
+        return x.grad, attention.query.weight.grad
+
+    again = backward(lambda x: checkpoint(attention, x, use_reentrant=reentrant))
+    for a, b in zip(gradient(attention), again, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 9, 6), (2, 2, 0, 6), (2, 2, 1, 6)])
+@pytest.mark.parametrize("mask", [None, Causal()], ids=["all", "causal"])
+def test_nothing_and_one_token(shape, mask):
+    q = torch.randn(shape, requires_grad=True)
+    out = LSHAttention(6, buckets=4, chunk=4)(q, q, q, mask)
+    assert out.shape == shape
+    out.sum().backward()
+    assert q.grad.isfinite().all()
 
 
 def test_it_is_a_kernel_of_the_transformer():
@@ -121,5 +152,9 @@ def test_it_is_a_kernel_of_the_transformer():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="buckets must be even and positive, got 3"):
         LSHAttention(6, buckets=3)
+    with pytest.raises(ValueError, match="rounds and chunk must be at least 1, got 0 and 32"):
+        LSHAttention(6, rounds=0)
+    with pytest.raises(ValueError, match="Padding of 3 rows does not fit a batch of 2"):
+        LSHAttention(6)(*random(3, 2, 1, 5, 6), Padding(torch.tensor([5, 2, 3])))
     with pytest.raises(ValueError, match="their shapes must be the same"):
         LSHAttention(6)(random(1, 1, 1, 6), random(1, 1, 5, 6), random(1, 1, 5, 6))

@@ -12,6 +12,7 @@ from quire.papers.linear_transformer.experiments.learner import Hashing
 from quire.papers.linear_transformer.experiments.recall import Recalling, draw_pairs
 from quire.papers.linear_transformer.experiments.speech import BiLSTM, speak
 from quire.papers.linear_transformer.experiments.states import count_numbers
+from quire.papers.linear_transformer.experiments.tables import measure_histogram, measure_table
 
 
 def test_nested_numbers_are_counted():
@@ -73,3 +74,21 @@ def test_bad_input_is_named():
 
 def test_hashing_is_merged_field_by_field():
     assert Picturing.build({"hashing": {"chunk": 8}}).hashing == Hashing(chunk=8)
+
+
+def test_a_histogram_and_a_table_predict_what_they_counted():
+    generator = np.random.default_rng(0)
+    still = np.tile(generator.integers(0, 4, (1, 12), dtype=np.uint8), (400, 1))
+    for bits in (measure_histogram(still, still, 4), measure_table(still, still, (3, 4, 1), 4)):
+        assert bits == pytest.approx(-np.log2(401 / 404), rel=1e-6)
+    noise = generator.integers(0, 4, (4000, 12), dtype=np.uint8)
+    assert measure_histogram(noise, noise, 4) == pytest.approx(2, abs=0.01)
+    # The first value is drawn and copied along the row: only the table knows it.
+    rows = np.repeat(generator.integers(0, 2, (4000, 3, 1, 1), dtype=np.uint8) * 3, 4, 2)
+    rows = rows.reshape(4000, 12)
+    assert measure_histogram(rows, rows, 4) == pytest.approx(1, abs=0.01)
+    assert measure_table(rows, rows, (3, 4, 1), 4) == pytest.approx(0.25, abs=0.02)
+    # Channels of a pixel look at the same channel of its neighbours.
+    colours = np.concatenate((rows, still[:1].repeat(4000, 0)), 1)
+    colours = colours.reshape(4000, 2, 3, 4).transpose(0, 2, 3, 1).reshape(4000, 24)
+    assert measure_table(colours, colours, (3, 4, 2), 4) == pytest.approx(0.125, abs=0.02)

@@ -1,13 +1,17 @@
 """Every halting method around the same step; losses, scores and correlations by hand."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from quire.lab.testing import run_in
 from quire.papers.pondernet import RNNStep
 from quire.papers.pondernet.experiments.learner import (
     Halting,
     Learner,
     example_loss,
+    keep_means,
     rank_correlation,
     score,
 )
@@ -45,6 +49,24 @@ def test_loss_and_accuracy_reduce_tokens() -> None:
         logits[:, 0], torch.tensor([1.0, 1.0]), reduction="none"
     )
     torch.testing.assert_close(example_loss(logits, torch.tensor([1, 1]), 1), manual)
+
+
+def test_means_at_each_level_say_what_they_are(tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    level = torch.tensor([1, 2, 1])
+    keep_means(run, "accuracy", level, torch.tensor([0.0, 50, 100]), label="k", of="accuracy, %")
+    keep_means(run, "steps", level, torch.tensor([3, 4, 5]), label="k")
+    assert run.results["accuracy"]["y"] == [50.0, 50.0]
+    assert run.results["accuracy"]["y_label"] == "accuracy, %"
+    assert run.results["steps"]["y_label"] == "mean steps"
+
+
+def test_a_renormalised_network_is_deployed_as_it_was_trained() -> None:
+    torch.manual_seed(0)
+    halting = Halting(max_steps=4, truncation="renormalise")
+    learner = Learner(RNNStep(4, 16, 3), halting).eval()
+    # Every step is computed, as the rule has to; forced halts would stop sooner.
+    assert learner.answer(torch.randn(200, 4)).steps.unique().tolist() == [4]
 
 
 def test_constant_pondering_has_no_correlation() -> None:

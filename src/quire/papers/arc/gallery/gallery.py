@@ -43,10 +43,11 @@ def write_gallery(
         title: The index's title.
         attempts: How many predictions of a task are shown.
 
-    Raises ValueError where a file cannot be written.
+    Raises ValueError where a file cannot be written, or a prediction has another number of grids
+    than its task has test inputs.
     """
     pages = _pages()
-    views = [_view(task, records.get(id), attempts) for id, task in tasks.items()]
+    views = [_view(id, task, records.get(id), attempts) for id, task in tasks.items()]
     for place, view in enumerate(views):
         task, record = tasks[view.id], records.get(view.id)
         page = pages.get_template("task.html").render(
@@ -98,11 +99,14 @@ class _View:
     tests: tuple[_Test, ...]
 
 
-def _view(task: Task, record: Record | None, attempts: int) -> _View:
+def _view(id: str, task: Task, record: Record | None, attempts: int) -> _View:
     shown = record.attempts[:attempts] if record else ()
+    if any(len(attempt.outputs) != len(task.test) for attempt in shown):
+        raise ValueError(f"task {id}: a prediction has another number of grids than the "
+                         f"{len(task.test)} test inputs")  # fmt: skip
     return _View(
-        id=task.id,
-        file=re.sub(r"[^\w.-]", "_", task.id) + ".html",
+        id=id,
+        file=re.sub(r"[^\w.-]", "_", id) + ".html",
         status=_status(task, record, attempts),
         demonstrations=tuple(
             {"input": draw_svg(pair.input), "output": draw_svg(pair.output)}

@@ -6,7 +6,8 @@ import torch
 
 from quire.lab import Config, Metrics, Run
 from quire.papers.bigbird.experiments.figures import draw_pattern
-from quire.papers.bigbird.model import BigBird, Pooler
+from quire.papers.bigbird.heads import Pooler
+from quire.papers.bigbird.model import BigBird
 from quire.papers.bigbird.pattern import BigBirdPattern
 from quire.papers.bigbird.theory import (
     contextual_mapping,

@@ -13,17 +13,17 @@ from quire import data
 from quire.lab import Metrics, Run
 from quire.papers.bigbird.experiments.encoders import Tagger
 from quire.papers.bigbird.experiments.genomics import (
-    Bases,
+    UNKNOWN,
     NGram,
     encode,
     make_genome,
-    read_fasta,
+    read_genome,
 )
 from quire.papers.bigbird.experiments.learner import measure_answers, train_tagger
 from quire.papers.bigbird.experiments.settings import Encoder, Training
 from quire.papers.bigbird.experiments.tasks import Examples, hide
 
-HIDDEN = 4
+HIDDEN = 5
 """The word that hides a base."""
 
 FASTA = "GRCh37.fa"
@@ -67,16 +67,21 @@ def genome(config: Genome, run: Run) -> Metrics:
 
     def cut(begin: Tensor, generator: torch.Generator, whole: tuple[Tensor, Tensor]) -> Examples:
         index = begin + torch.arange(config.length)
-        words, target, kind = hide(whole[0][index], HIDDEN, 4, generator)
-        # Kind 0 is a base like any other, kind 1 one that only a distant motif tells.
-        return Examples(words, target, torch.where(kind >= 0, whole[1][index].long(), -1))
+        bases = whole[0][index].long()
+        words, target, kind = hide(bases, HIDDEN, 4, generator)
+        # What is not known is not asked for. Kind 0 is a base like any other, kind 1 one that only
+        # a distant motif tells.
+        asked = (kind >= 0) & (bases != UNKNOWN)
+        words = torch.where(bases == UNKNOWN, UNKNOWN, words)
+        target = torch.where(asked, target, -100)
+        return Examples(words, target, torch.where(asked, whole[1][index].long(), -1))
 
     def batch_at(step: int) -> Examples:
         generator = run.rng("train", step)
         begin = torch.randint(most - config.length, (count, 1), generator=generator)
         return cut(begin, generator, (train, far))
 
-    net = run.place(Tagger(5, config.length, config, run.seed))
+    net = run.place(Tagger(6, config.length, config, run.seed))
     train_tagger(config, run, net, batch_at)
     whole = torch.from_numpy(bases[most:]), torch.from_numpy(paired[most:])
     last = min(len(whole[0]), config.test_tokens) - config.length
@@ -92,7 +97,9 @@ def genome(config: Genome, run: Run) -> Metrics:
     }
 
 
-def _measure_pairs(model: NGram, bases: Bases, paired: NDArray[np.bool_], most: int) -> float:
+def _measure_pairs(
+    model: NGram, bases: NDArray[np.uint8], paired: NDArray[np.bool_], most: int
+) -> float:
     """Bits a base of the second variants in the test part; 2 where there are none.
 
     Args:
@@ -107,12 +114,13 @@ def _measure_pairs(model: NGram, bases: Bases, paired: NDArray[np.bool_], most: 
     return float(np.mean([model.bits(bases[at : at + model.order + 1]) for at in places]))
 
 
-def _read_bases(config: Genome, root: Path | None) -> tuple[Bases, NDArray[np.bool_]]:
+def _read_bases(config: Genome, root: Path | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """All bases, and which of them only a distant motif tells."""
     if config.source == "procedural":
-        return make_genome(config.bases, np.random.default_rng(1))
+        made, paired = make_genome(config.bases, np.random.default_rng(1))
+        return made.astype(np.uint8), paired
     if config.source == "promoters":
-        bases = encode(data.genomics(root)["human"]).ravel()
+        bases = encode(data.genomics(root)["human"]).ravel().astype(np.uint8)
     else:
         path = (root or Path()) / FASTA if config.fasta is None else config.fasta.expanduser()
         if not path.is_file():
@@ -120,5 +128,6 @@ def _read_bases(config: Genome, root: Path | None) -> tuple[Bases, NDArray[np.bo
                 f"no file {path}: give --fasta the genome to read, e.g. GRCh37 from "
                 "https://www.ncbi.nlm.nih.gov/datasets/genome/GCF_000001405.13/"
             )
-        bases = np.concatenate([sequence for _, sequence in read_fasta(path)])
+        bases = read_genome(path)
+    # A page of zeros that nobody writes to takes no memory.
     return bases, np.zeros(len(bases), bool)

@@ -1,22 +1,32 @@
 """DNA: negatives for promoters, a made-up genome, and the baselines of the genomics experiments.
 
-Bases A, C, G and T are 0 to 3. N sequences of L bases.
+Bases A, C, G and T are 0 to 3; the letter N, a base that is not known, is 4. B sequences of L
+bases.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Bases = NDArray[np.int64]
+Codes = NDArray[np.integer[Any]]
+"""Bases of any kind of whole numbers: one byte each where there are many."""
+
 LETTERS = "ACGT"
+UNKNOWN = 4
+"""The letter N."""
+
+PIECE = 1 << 22
+"""Bases that are counted at a time: a genome has 3 billion."""
 
 
 def encode(sequences: Sequence[str]) -> Bases:
-    """Strings of one length over A, C, G, T as (N, L). Raises ValueError for other letters."""
+    """Strings of one length over A, C, G, T as (B, L). Raises ValueError for other letters."""
     table = np.full(256, -1)
     table[[ord(letter) for letter in LETTERS]] = range(4)
     codes = np.stack([table[np.frombuffer(text.encode(), np.uint8)] for text in sequences])
@@ -25,35 +35,51 @@ def encode(sequences: Sequence[str]) -> Bases:
     return codes
 
 
-def reverse_complement(bases: Bases) -> Bases:
-    """The other strand, read in its own direction: (..., L)."""
-    return 3 - bases[..., ::-1]
+def reverse_complement(bases: Codes) -> Codes:
+    """The other strand, read in its own direction: (..., L). N stays N."""
+    other = bases[..., ::-1]
+    return np.where(other < UNKNOWN, 3 - np.minimum(other, 3), other).astype(bases.dtype)
 
 
-def read_fasta(path: Path) -> Iterator[tuple[str, Bases]]:
-    """Name and bases of each sequence of a FASTA file; letters other than A, C, G, T are left out.
+def read_fasta(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and bases of each sequence of a FASTA file, (L,) uint8; any other letter counts as N.
 
     Lower case counts as upper case. Raises ValueError for a file that does not begin with ">".
     """
+    table = np.full(256, UNKNOWN, np.uint8)
+    for number, letter in enumerate(LETTERS):
+        table[[ord(letter), ord(letter.lower())]] = number
     name = ""
-    lines: list[str] = []
-    with path.open(encoding="ascii") as file:
+    lines: list[bytes] = []
+    with path.open("rb") as file:
         for line in file:
-            if line.startswith(">"):
+            if line.startswith(b">"):
                 if name:
-                    yield name, _known("".join(lines))
-                name, lines = line[1:].split()[0], []
+                    yield name, table[np.frombuffer(b"".join(lines), np.uint8)]
+                words = line[1:].decode("ascii", "replace").split()
+                name, lines = words[0] if words else "?", []
             elif not name:
                 raise ValueError(f"{path.name} is no FASTA file: it does not begin with '>'")
             else:
                 lines.append(line.strip())
-    yield name, _known("".join(lines))
+    if not name:
+        raise ValueError(f"{path.name} is no FASTA file: it is empty")
+    yield name, table[np.frombuffer(b"".join(lines), np.uint8)]
 
 
-def _known(text: str) -> Bases:
-    return encode(
-        [text.upper().translate({ord(c): None for c in set(text.upper()) - set("ACGT")})]
-    )[0]
+def read_genome(path: Path) -> NDArray[np.uint8]:
+    """All sequences of a FASTA file behind one another, an N between two: (L,) uint8.
+
+    A byte a base is all that is held, and one sequence's text.
+    """
+    whole = np.full(path.stat().st_size, UNKNOWN, np.uint8)
+    end = 0
+    for _, bases in read_fasta(path):
+        # There is room: a sequence's name takes more of the file than an N.
+        begin = end + (end > 0)
+        end = begin + len(bases)
+        whole[begin:end] = bases
+    return whole[:end]
 
 
 def make_negatives(
@@ -65,7 +91,7 @@ def make_negatives(
     after DeePromoter).
 
     Args:
-        sequences: promoters (N, L).
+        sequences: promoters (B, L).
         generator: draws the pieces and the bases.
         pieces: how many, each of L / pieces bases.
         kept: how many of them stay.
@@ -165,28 +191,45 @@ class NGram:
     """
 
     def __init__(
-        self, bases: Bases, order: int = 5, *, prior: float = 0.5, values: int = 4
+        self, bases: Codes, order: int = 5, *, prior: float = 0.5, values: int = 4
     ) -> None:
         self.order, self.values = order, values
-        context, base = self._split(bases)
-        counts = np.bincount(context * values + base, minlength=values ** (order + 1)) + prior
+        counts = np.full(values ** (order + 1), prior)
+        for context, base in self._split(bases):
+            counts += np.bincount(context * values + base, minlength=len(counts))
         counts = counts.reshape(-1, values)
         self.log2 = np.log2(counts / counts.sum(1, keepdims=True))
 
-    def bits(self, bases: Bases) -> float:
-        """Mean bits a base of a sequence (L,), its first `order` bases left out."""
-        return float(-self.log2[self._split(bases)].mean())
+    def bits(self, bases: Codes) -> float:
+        """Mean bits a base of a sequence (L,), its first `order` bases left out, and N's.
 
-    def accuracy(self, bases: Bases) -> float:
+        Raises ValueError where no base is left.
+        """
+        return -self._mean(self.log2[pair] for pair in self._split(bases))
+
+    def accuracy(self, bases: Codes) -> float:
         """Share of a sequence (L,) that is the likeliest base after those before it."""
-        context, base = self._split(bases)
-        return float((self.log2.argmax(1)[context] == base).mean())
+        best = self.log2.argmax(1)
+        return self._mean((best[context] == base for context, base in self._split(bases)))
 
-    def _split(self, bases: Bases) -> tuple[Bases, Bases]:
-        context = np.zeros(len(bases) - self.order, np.int64)
-        for back in range(self.order):
-            context = context * self.values + bases[back : len(bases) - self.order + back]
-        return context, bases[self.order :]
+    def _mean(self, pieces: Iterator[NDArray[Any]]) -> float:
+        total, count = 0.0, 0
+        for piece in pieces:
+            total, count = total + float(piece.sum()), count + len(piece)
+        if not count:
+            raise ValueError(f"a sequence has no known base with {self.order} known ones before it")
+        return total / count
+
+    def _split(self, bases: Codes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Contexts as numbers and the bases after them, a piece at a time; none that holds an N."""
+        for begin in range(0, len(bases) - self.order, PIECE):
+            piece = bases[begin : begin + PIECE + self.order].astype(np.int64)
+            context = np.zeros(len(piece) - self.order, np.int64)
+            for back in range(self.order):
+                context = context * self.values + piece[back : len(piece) - self.order + back]
+            unknown = np.concatenate(([0], (piece >= self.values).cumsum()))
+            clean = unknown[self.order + 1 :] == unknown[: -self.order - 1]
+            yield context[clean], piece[self.order :][clean]
 
 
 def bits_per_base(nats: float, bases_per_token: float = 1.0) -> float:
@@ -198,7 +241,7 @@ def bits_per_base(nats: float, bases_per_token: float = 1.0) -> float:
 
 
 def count_kmers(bases: Bases, k: int) -> NDArray[np.float64]:
-    """How often each of 4^k words stands in each sequence: (N, L) -> (N, 4^k)."""
+    """How often each of 4^k words stands in each sequence: (B, L) -> (B, 4^k)."""
     word = sum(bases[:, i : bases.shape[1] - k + 1 + i] * 4 ** (k - 1 - i) for i in range(k))
     rows = np.arange(len(bases))[:, None] * 4**k + word
     counts = np.bincount(rows.ravel(), minlength=len(bases) * 4**k)

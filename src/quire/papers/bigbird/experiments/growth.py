@@ -32,7 +32,7 @@ class Growth(Config):
 
 
 def growth(config: Growth, run: Run) -> Metrics:
-    """Exponents of time and memory, and the length from which the pattern is faster.
+    """Exponents of time and memory, and how both compare with torch's fused full attention.
 
     Exponents are slopes of a straight line through the logarithms. Time is the processor's on a
     CPU. The fused kernel of torch and the formula are timed in the same rounds.
@@ -80,6 +80,7 @@ def growth(config: Growth, run: Run) -> Metrics:
     return metrics | {
         "crossover": overtaking(config.lengths, ratio),
         "speedup": ratio[-1],
+        "memory_ratio": costs["sparse"].megabytes[-1] / costs["full"].megabytes[-1],
         "work": fit_exponent(config.lengths, work),
     }
 

@@ -8,7 +8,7 @@ from pydantic import PositiveInt
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import largest_difference
 from quire.nn import Padding, softmax_attention
-from quire.papers.bigbird.attention import bigbird_attention
+from quire.papers.bigbird.attention import bigbird_attention, gathered_bigbird
 from quire.papers.bigbird.experiments.settings import Pattern
 from quire.papers.bigbird.pattern import BigBirdMask
 
@@ -22,6 +22,8 @@ class Identities(Config):
     """Whether a query sees its own and earlier positions only."""
     length: PositiveInt = 256
     """Tokens, N."""
+    gathered: bool = False
+    """Whether blocks are gathered even where the pattern is full attention."""
 
 
 def identities(config: Identities, run: Run) -> Metrics:
@@ -35,11 +37,12 @@ def identities(config: Identities, run: Run) -> Metrics:
     ]
     lengths = Padding(torch.tensor([config.length, config.length // 3], device=run.device))
     dense = BigBirdMask(pattern, config.length, 3).to(run.device)
+    sparse = gathered_bigbird if config.gathered else bigbird_attention
     metrics: Metrics = {}
     for name, mask in (("", None), ("padded_", lengths)):
         sides = []
         for attend in (
-            lambda q, k, v, m=mask: bigbird_attention(q, k, v, pattern, m),
+            lambda q, k, v, m=mask: sparse(q, k, v, pattern, m),
             lambda q, k, v, m=mask: softmax_attention(q, k, v, dense if m is None else dense & m),
         ):
             q, k, v = (t.detach().clone().requires_grad_() for t in tensors[:3])

@@ -47,15 +47,15 @@ def capacity(config: Capacity, run: Run) -> Metrics:
     bounds = [capacity_bound(dim, beta=config.beta).patterns for dim in dims]
     modern = config.memory == "hopfield"
     run.figure("capacity", draw_capacity(dims, back, nearest, bounds if modern else None))
-    return {
+    metrics = {
         "largest": back[last],
         "at_8": back.get(8, back[last]),
         "per_dim": back[last] / last,
         "growth": slope(dims, [math.log2(n) for n in back.values()]),
         "power": slope([math.log(d) for d in dims], [math.log(n) for n in back.values()]),
         "nearest": nearest[last],
-        "bound": bounds[-1],
     }
+    return metrics | ({"bound": bounds[-1]} if modern else {})
 
 
 def measure_recall(config: Capacity, run: Run, dim: int, number: int) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What gives a repertoire its score: DeepRC with one of its poolings, or a baseline."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -73,7 +74,13 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def classify(
-    config: Classifier, run: Run, train: Repertoires, test: Repertoires, *, loop: str = "train"
+    config: Classifier,
+    run: Run,
+    train: Repertoires,
+    test: Repertoires,
+    *,
+    loop: str = "train",
+    motif: Sequence[int] = MOTIF,
 ) -> Metrics:
     """One split: train or fit, and score the test bags.
 
@@ -83,11 +90,16 @@ def classify(
         train: Training bags.
         test: Test bags.
         loop: Name of the training loop in the run's log; each split needs one of its own.
+        motif: What motif_binary and motif_count know.
     """
     if config.method in ("hopfield", "mean", "max"):
         model, memory = train_deeprc(config, run, train, loop)
         return {"memory_mb": memory} | score_deeprc(model, run, test)
-    return {"auc": auc(test.label, score_baseline(config, run.seed, train, test))}
+    if config.method.startswith("motif"):
+        scores = score_motif(test, motif, binary=config.method == "motif_binary")
+    else:
+        scores = score_baseline(config, run.seed, train, test)
+    return {"auc": auc(test.label, scores)}
 
 
 def train_deeprc(
@@ -181,7 +193,7 @@ def to_tensors(part: Repertoires) -> Batch:
 def score_baseline(
     config: Classifier, seed: int, train: Repertoires, test: Repertoires
 ) -> NDArray[np.float64]:
-    """Scores of the test bags by a method that is not DeepRC.
+    """Scores of the test bags by a method that is not DeepRC and knows no motif.
 
     Args:
         config: Names the method.
@@ -189,8 +201,6 @@ def score_baseline(
         train: Training bags.
         test: Test bags.
     """
-    if config.method.startswith("motif"):
-        return score_motif(test, MOTIF, binary=config.method == "motif_binary")
     a, b = count_kmers(train), count_kmers(test)
     if config.method == "burden":
         return score_burden(a, train.label, b, selected=config.selected)

@@ -15,6 +15,8 @@ Codes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 MOTIF = (8, 3, 17, 5)
 """The implanted letters, as numbers in the order of `AMINO_ACIDS`."""
+SPACED = (8, -1, 3, -1, 17, -1, 5)
+"""The same with any letter between them: no window of four letters holds more than two of them."""
 
 
 class Repertoires(NamedTuple):
@@ -53,7 +55,7 @@ def implant_motif(
         bags: Bags R.
         sequences: Sequences in each bag.
         rate: Share of a positive bag's sequences that have the motif, at least one of them.
-        motif: Letters as numbers 0..19.
+        motif: Letters as numbers 0..19; -1 leaves the letter that is there.
         length: Letters of a sequence.
         generator: What is drawn from.
 
@@ -65,11 +67,12 @@ def implant_motif(
     codes = generator.integers(20, size=(bags, sequences, length), dtype=np.uint8)
     label = np.arange(bags) % 2
     witness = np.zeros((bags, sequences), bool)
+    place, letter = np.array([(at, number) for at, number in enumerate(motif) if number >= 0]).T
     count = max(1, round(rate * sequences))
     for row in np.flatnonzero(label):
         for member in generator.choice(sequences, count, replace=False):
             start = generator.integers(length - len(motif) + 1)
-            codes[row, member, start : start + len(motif)] = motif
+            codes[row, member, start + place] = letter
             witness[row, member] = True
     sizes = np.full(bags, sequences)
     return Repertoires(codes.reshape(-1, length), sizes, label, witness.reshape(-1))
@@ -131,10 +134,13 @@ def score_burden(
 def score_motif(
     repertoires: Repertoires, motif: Sequence[int], *, binary: bool = False
 ) -> NDArray[np.float64]:
-    """Occurrences of a known motif in each bag, or with `binary` whether there is one: (R,)."""
-    k = len(motif)
+    """Occurrences of a known motif in each bag, or with `binary` whether there is one: (R,).
+
+    motif: As in `implant_motif`.
+    """
+    k, letters = len(motif), np.asarray(motif)
     windows = np.lib.stride_tricks.sliding_window_view(repertoires.codes, k, axis=1)
-    found = (windows == np.asarray(motif, np.uint8)).all(-1).sum(1)
+    found = ((windows == letters) | (letters < 0)).all(-1).sum(1)
     bag = np.repeat(np.arange(len(repertoires.sizes)), repertoires.sizes)
     counts = np.bincount(bag, found, len(repertoires.sizes)).astype(np.float64)
     return (counts > 0).astype(np.float64) if binary else counts

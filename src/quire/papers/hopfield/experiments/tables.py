@@ -1,5 +1,6 @@
 """Small tables: a network with stored patterns against the usual classifiers."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -96,16 +97,37 @@ def list_contestants(config: Tables, table: Table, seed: int) -> dict[str, list[
         )
         return make_pipeline(ColumnTransformer([("n", scale, numbers), ("c", code, kinds)]), model)
 
-    def networks(stored: int) -> list[Any]:
-        options = {"stored": stored, "epochs": config.epochs, "seed": seed}
-        rates = (0.01, 0.05)
-        return [pipeline(HopfieldClassifier(learning_rate=rate, **options)) for rate in rates]
+    def networks(*shapes: dict[str, Any]) -> list[Any]:
+        options: dict[str, Any] = {"epochs": config.epochs, "seed": seed}
+        return [
+            pipeline(HopfieldClassifier(learning_rate=rate, **shape, **options))
+            for rate, shape in itertools.product((0.01, 0.05), shapes)
+        ]
 
+    # Six candidates of each; of the networks a corner of the paper's grid, which has hundreds.
     return {
-        "hopfield": networks(8),
-        "selu": networks(0),
-        "svm": [pipeline(SVC(C=c)) for c in (1.0, 10.0)],
-        "forest": [pipeline(RandomForestClassifier(100, random_state=seed))],
-        "logistic": [pipeline(LogisticRegression(C=c, max_iter=500)) for c in (0.1, 1.0)],
-        "neighbours": [pipeline(KNeighborsClassifier(k)) for k in (1, 7)],
+        "hopfield": networks(
+            {"units": 32},
+            {"units": 128, "heads": 8, "beta": 0.1},
+            {"units": 32, "heads": 1, "beta": 0.1, "stored": 1},
+        ),
+        "selu": networks(
+            {"units": 32, "stored": 0},
+            {"units": 128, "stored": 0},
+            {"units": 32, "layers": 3, "stored": 0},
+        ),
+        "svm": [pipeline(SVC(C=c)) for c in (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)],
+        "forest": [
+            pipeline(
+                RandomForestClassifier(
+                    100, max_features=features, min_samples_leaf=leaf, random_state=seed
+                )
+            )
+            for features, leaf in itertools.product(("sqrt", 0.5, 1.0), (1, 3))
+        ],
+        "logistic": [
+            pipeline(LogisticRegression(C=c, max_iter=500))
+            for c in (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+        ],
+        "neighbours": [pipeline(KNeighborsClassifier(k)) for k in (1, 3, 5, 7, 11, 19)],
     }

@@ -28,6 +28,8 @@ class Generation(Config):
     """Attention, the same in every layer."""
     way: Literal["state", "recompute"] = "state"
     """Carry a state (sums, or keys and values), or run the model over the prefix every time."""
+    rounds: PositiveInt = 1
+    """Of lsh attention."""
     dim: PositiveInt = 256
     """Width."""
     heads: PositiveInt = 8
@@ -44,20 +46,24 @@ class Generation(Config):
     """One more length, at which images a second are counted; 0 counts them at the longest."""
     repeats: PositiveInt = 3
     """Timed calls at each length."""
+    processor: bool = False
+    """On the CPU, also where the run has an accelerator."""
 
 
 def generation(config: Generation, run: Run) -> Metrics:
     """Time to generate against length, and the numbers that are kept of one sequence."""
     lengths = doublings(config.shortest, config.longest)
     last = config.extra or lengths[-1]
-    model = make_model(config, run, max(last, lengths[-1]))
-    extend: Extend = model.extend
-    if config.way == "recompute":
-        extend = recomputing_extend(model)
-    elif config.attention == "linear":
-        extend = recurrent_extend(model, batch=config.batch_size)
+    device = torch.device("cpu") if config.processor else run.device
+    model = make_model(config, run, max(last, lengths[-1])).to(device).eval()
+    # Both states in the same quick step, so that what differs is the attention.
+    extend: Extend = (
+        recomputing_extend(model)
+        if config.way == "recompute"
+        else recurrent_extend(model, batch=config.batch_size)
+    )
     generator = run.rng("choices")
-    begin = torch.full((config.batch_size, 1), 256, device=run.device)
+    begin = torch.full((config.batch_size, 1), 256, device=device)
 
     def choose(outputs: Tensor) -> Tensor:
         return sample_mixture(outputs, 256, generator)
@@ -65,13 +71,11 @@ def generation(config: Generation, run: Run) -> Metrics:
     def write(length: int) -> Tensor:
         return generate(extend, begin, length, choose)
 
-    # `Recurrent` takes no prompt, so the model itself reads one; its state is the same.
-    reads = extend if config.way == "recompute" else model.extend
-    short, long = (measure_state(reads, length, run.device) for length in (lengths[0], lengths[-1]))
+    short, long = (measure_state(extend, length, device) for length in (lengths[0], lengths[-1]))
     # The first call of all is slower than the next ones: it is not timed.
     written = write(lengths[0]).numel()
     spent = {
-        length: seconds(partial(write, length), run.device, repeats=config.repeats, warmup=0)
+        length: seconds(partial(write, length), device, repeats=config.repeats, warmup=0)
         for length in {*lengths, last}
     }
     times = [spent[length] for length in lengths]
@@ -90,7 +94,7 @@ def generation(config: Generation, run: Run) -> Metrics:
 
 def make_model(config: Generation, run: Run, length: int) -> SequenceModel:
     """A model over pixels of 256 levels, for so many at most."""
-    model = SequenceModel(
+    return SequenceModel(
         257,
         30,
         length=length,
@@ -98,10 +102,13 @@ def make_model(config: Generation, run: Run, length: int) -> SequenceModel:
         heads=config.heads,
         layers=config.layers,
         kernel=choose_kernel(
-            config.attention, run, dim=config.dim, heads=config.heads, hashing=Hashing()
+            config.attention,
+            run,
+            dim=config.dim,
+            heads=config.heads,
+            hashing=Hashing(rounds=config.rounds),
         ),
     )
-    return model.to(run.device).eval()
 
 
 @torch.no_grad()

@@ -13,13 +13,16 @@ from quire.lab import Config, Metrics, Run
 from quire.lab.measure import doublings, exponent, measure_costs
 from quire.nn import Causal, naive_softmax_attention, softmax_attention
 from quire.papers.linear_transformer.attention import linear_attention
+from quire.papers.linear_transformer.experiments.lsh import LSHAttention
 
 
 class Growth(Config):
     """Which attention, and the lengths."""
 
-    attention: Literal["linear", "softmax", "fused"] = "linear"
-    """softmax forms every weight; fused is torch's kernel, which does not."""
+    attention: Literal["linear", "softmax", "fused", "lsh"] = "linear"
+    """softmax forms every weight, fused does not: it is torch's kernel; lsh is the Reformer's."""
+    rounds: PositiveInt = 4
+    """lsh: rounds of hashing into 64 buckets, in chunks of 32 tokens."""
     heads: PositiveInt = 4
     """Heads."""
     dim: PositiveInt = 64
@@ -28,14 +31,22 @@ class Growth(Config):
     """Shortest length in tokens; each next one is twice as long."""
     longest: PositiveInt = 32_768
     """Longest length in tokens."""
+    common: PositiveInt = 2048
+    """One of the lengths, the same for all arms that are compared."""
     repeats: int = Field(5, ge=2)
     """Timed calls at each length."""
 
 
 def growth(config: Growth, run: Run) -> Metrics:
     """Fitted exponents of time and of the largest memory that tensors take."""
+    lengths = doublings(config.shortest, config.longest)
+    if config.common not in lengths:
+        raise ValueError(f"common must be one of {', '.join(map(str, lengths))}: {config.common}")
+    hashed = LSHAttention(config.dim, rounds=config.rounds, seed=run.seed).to(run.device)
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if config.attention == "lsh":
+            return hashed(q, q, v, Causal())  # type: ignore[no-any-return]
         if config.attention == "linear":
             return linear_attention(q, k, v, Causal())
         if config.attention == "softmax":
@@ -44,14 +55,14 @@ def growth(config: Growth, run: Run) -> Metrics:
             return softmax_attention(q, k, v, Causal())
 
     def differentiate(q: Tensor, k: Tensor, v: Tensor) -> object:
-        return torch.autograd.grad(attend(q, k, v).sum(), (q, k, v))
+        # Keys of lsh are the queries: they have no gradient of their own.
+        return torch.autograd.grad(attend(q, k, v).sum(), (q, k, v), allow_unused=True)
 
     def calls_at(length: int) -> dict[str, Callable[[], object]]:
         shape = 3, 1, config.heads, length, config.dim
         inputs = torch.randn(shape, generator=run.rng("inputs", length)).to(run.device)
         return {"attention": partial(differentiate, *(x.requires_grad_() for x in inputs.unbind()))}
 
-    lengths = doublings(config.shortest, config.longest)
     costs = measure_costs(lengths, calls_at, run.device, repeats=config.repeats)["attention"]
     times = [1000 * second for second in costs.seconds]
     run.series("memory", lengths, costs.megabytes, x_label="tokens", y_label="peak memory, MB")
@@ -61,4 +72,6 @@ def growth(config: Growth, run: Run) -> Metrics:
         "longest_mb": costs.megabytes[-1],
         "time_exponent": exponent(lengths, times),
         "longest_ms": times[-1],
+        "common_mb": costs.megabytes[lengths.index(config.common)],
+        "common_ms": times[lengths.index(config.common)],
     }

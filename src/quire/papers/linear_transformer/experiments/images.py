@@ -21,6 +21,7 @@ from quire.papers.linear_transformer.experiments.mixture import (
     mixture_log_probability,
     sample_mixture,
 )
+from quire.papers.linear_transformer.experiments.tables import measure_histogram, measure_table
 from quire.papers.linear_transformer.models import (
     Extend,
     SequenceModel,
@@ -107,10 +108,12 @@ def images(config: Picturing, run: Run) -> Metrics:
     with torch.no_grad():
         parts = test.split(config.batch_size)
         total = sum(float(bits(part.to(run.device))) * len(part) for part in parts)
-    metrics = {"bits_per_dim": total / len(test)} | draw_pictures(config, run, model, pictures)
-    if config.dataset == "digits":
-        metrics["unigram_bits_per_dim"] = measure_unigram(pictures)
-    return metrics
+    counted = pictures.train.level, pictures.test.level
+    return {
+        "bits_per_dim": total / len(test),
+        "histogram_bits_per_dim": measure_histogram(*counted, pictures.levels),
+        "table_bits_per_dim": measure_table(*counted, pictures.shape, pictures.levels),
+    } | draw_pictures(config, run, model, pictures)
 
 
 def load_pictures(config: Picturing, run: Run) -> Pictures:
@@ -119,14 +122,6 @@ def load_pictures(config: Picturing, run: Run) -> Pictures:
         return to_sequences(config, digits(), 17)
     split = mnist(run.data) if config.dataset == "mnist" else cifar10(run.data)
     return to_sequences(config, split, 256)
-
-
-def measure_unigram(pictures: Pictures) -> float:
-    """Bits a pixel of a model of single pixels, fitted to the training images."""
-    levels = pictures.levels
-    counts = np.bincount(pictures.train.level.ravel(), minlength=levels) + 1
-    bits = -np.log2(counts / counts.sum())
-    return float(bits[pictures.test.level].mean())
 
 
 def to_sequences(config: Picturing, split: Split, levels: int) -> Pictures:

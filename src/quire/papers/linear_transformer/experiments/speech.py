@@ -26,6 +26,8 @@ class Speech(Learner):
     """bilstm: three bidirectional LSTM layers, the paper's baseline."""
     layers: PositiveInt = 3
     """Layers of either model."""
+    norm: Literal["pre", "post"] = "pre"
+    """Layer normalisation before each part, or after each sum as in the authors' code."""
     hidden: PositiveInt = 48
     """bilstm: width of each direction."""
     most: PositiveInt = 16
@@ -87,6 +89,7 @@ def speech(config: Speech, run: Run) -> Metrics:
             heads=config.heads,
             layers=config.layers,
             kernel=kernel_of(config, run),
+            norm=config.norm,
         )
     model = run.place(model)
     # The language is the same for every seed: what differs is the utterances and the model.

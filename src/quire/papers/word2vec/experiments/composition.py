@@ -11,15 +11,13 @@ from quire.papers.word2vec.experiments.generators import (
     RELATIONS,
     factor_word,
 )
-from quire.papers.word2vec.experiments.learner import Model, train_on_factors
-from quire.papers.word2vec.queries import most_similar
+from quire.papers.word2vec.experiments.learner import FactorModel, train_on_factors
+from quire.papers.word2vec.queries import unit
 
 
-class Composition(Model):
+class Composition(FactorModel):
     """A relation's word + an entity's word of the factor corpus."""
 
-    dim: PositiveInt = 32
-    """D, dimensions."""
     epochs: PositiveInt = 3
     """Passes over the corpus."""
     sample: NonNegativeFloat = 1e-3
@@ -31,8 +29,15 @@ class Composition(Model):
 
 
 def composition(config: Composition, run: Run) -> Metrics:
-    """How often w_ab is among the five words nearest to a relation's word + an entity's word."""
+    """How often w_ab is the nearest of the words with two factors to a sum, and to either part.
+
+    Of all words the nearest to a relation's word are the others of its pool, so that a part alone
+    could find nothing among them.
+    """
     model, _ = train_on_factors(config, run, config.sentences)
+    names = [factor_word(a, b) for a in range(RELATIONS) for b in range(ENTITIES)]
+    factors = [word for word in names if word in model]
+    table = unit(np.stack([model[word] for word in factors]))
     generator = np.random.default_rng(run.seed)
     hits = {"both": 0, "relation": 0, "entity": 0}
     asked = 0
@@ -46,6 +51,6 @@ def composition(config: Composition, run: Run) -> Metrics:
             continue
         asked += 1
         for name, words in {"both": [r, e], "relation": [r], "entity": [e]}.items():
-            hits[name] += wanted in dict(most_similar(model, words, n=5))
-    rates = {f"{name}_hits": 100 * count / max(1, asked) for name, count in hits.items()}
-    return {**rates, "chance": 100 * 5 / len(model.vocabulary)}
+            target = unit(np.stack([model[word] for word in words])).sum(0)
+            hits[name] += factors[int((table @ target).argmax())] == wanted
+    return {f"{name}_hits": 100 * count / max(1, asked) for name, count in hits.items()}

@@ -4,15 +4,13 @@ from pydantic import PositiveInt
 
 from quire.lab import Metrics, Run
 from quire.papers.word2vec.experiments.generators import factor_questions
-from quire.papers.word2vec.experiments.learner import Model, train_on_factors
+from quire.papers.word2vec.experiments.learner import FactorModel, train_on_factors
 from quire.papers.word2vec.queries import analogies
 
 
-class Factor(Model):
+class Factor(FactorModel):
     """Words with two factors in a made-up corpus; analogies between them."""
 
-    dim: PositiveInt = 32
-    """D, dimensions."""
     epochs: PositiveInt = 3
     """Passes over the corpus."""
     sentences: PositiveInt = 6000

@@ -4,15 +4,13 @@ from pydantic import PositiveInt
 
 from quire.lab import Metrics, Run
 from quire.papers.word2vec.experiments.generators import factor_questions
-from quire.papers.word2vec.experiments.learner import Model, train_on_factors
+from quire.papers.word2vec.experiments.learner import FactorModel, train_on_factors
 from quire.papers.word2vec.queries import analogies
 
 
-class Growth(Model):
+class Growth(FactorModel):
     """A model for each size of the factor corpus."""
 
-    dim: PositiveInt = 32
-    """D, dimensions."""
     sizes: tuple[PositiveInt, ...] = (1500, 6000, 12000, 24000, 48000)
     """Numbers of sentences."""
     questions: PositiveInt = 600

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 ASKED = ("france", "king", "three", "green", "music", "computer", "war", "running")
 """Words whose neighbours the log shows, where they are known."""
 
+SUMS = {
+    ("czech", "currency"): {"koruna", "crown", "zolty", "ctk"},
+    ("vietnam", "capital"): {"hanoi", "minh", "viet", "vietnamese"},
+    ("german", "airlines"): {"lufthansa"},
+    ("russian", "river"): {"moscow", "volga", "upriver", "russia"},
+    ("french", "actress"): {"juliette", "binoche"},
+}
+"""Sums of Table 5 and the words among its answers that are no part of the sum."""
+
 TOP = 30_000
 """Analogies are asked and searched among the most frequent words."""
 
@@ -64,6 +73,7 @@ def evaluate(config: Text, run: Run, model: Word2Vec) -> Metrics:
         run.note(line)
     metrics = {name: answers.accuracy[name] for name in ("semantic", "syntactic", "total")}
     offsets = offset_cosines(model, pairs)
+    sums, parts = found_sums(model)
     return metrics | {
         "total_mul": multiplied.accuracy["total"],
         "total_of_all": answers.total_of_all,
@@ -72,7 +82,28 @@ def evaluate(config: Text, run: Run, model: Word2Vec) -> Metrics:
         "simlex": similarity(model, rated.get("SIMLEX-999", [])).correlation,
         "offset_cosine": offsets[0],
         "shuffled_cosine": offsets[1],
+        "sums_found": sums,
+        "parts_found": parts,
     }
+
+
+def found_sums(model: Word2Vec) -> tuple[float, float]:
+    """Percent of `SUMS` with a word of the paper among the nearest ten; of the better part alone.
+
+    nan where none can be asked.
+    """
+    asked = [pair for pair in SUMS if all(word in model for word in pair)]
+    if not asked:
+        return math.nan, math.nan
+    hits = np.array(
+        [
+            [bool(SUMS[pair] & dict(most_similar(model, words, n=10)).keys())
+             for words in (pair, pair[:1], pair[1:])]
+            for pair in asked
+        ]
+    )  # fmt: skip
+    both, first, second = 100 * hits.mean(0)
+    return float(both), float(max(first, second))
 
 
 def describe_neighbours(model: Word2Vec, words: Iterable[str], n: int = 6) -> list[str]:

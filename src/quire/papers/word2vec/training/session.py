@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train; the defaults are the authors'.
+    """How to train; the defaults are the authors' but for `shared_negatives`.
 
     Raises ValueError where a value is out of range.
     """
@@ -38,6 +38,9 @@ class Training:
     """At the start; it falls linearly with the words read. None: 0.025, for CBOW 0.05."""
     floor: float = 1e-4
     """Least part of the learning rate that stays."""
+    start: float = 0.5
+    """Input vectors begin uniform in plus or minus this divided by D; for gensim's it is 1. On
+    little data, or in few epochs, longer ones learn sooner."""
     noise_exponent: float = 0.75
     """Noise is proportional to count^this: 1 is unigram, 0 uniform; may be negative."""
     subsampling: Subsampling = "code"
@@ -58,6 +61,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0 < self.start < math.inf:
+            raise ValueError(f"start must be above 0, got {self.start}")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must lie in [0, 1], got {self.floor}")
         if not math.isfinite(self.noise_exponent):
