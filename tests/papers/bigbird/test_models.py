@@ -160,6 +160,23 @@ def test_a_causal_encoder_does_not_look_ahead():
     assert (a[:, 30:] != b[:, 30:]).any()
 
 
+@pytest.mark.parametrize("shape", [(0, 50), (2, 0), (0, 0), (2, 1), (2, 3)])
+def test_empty_batches_and_texts_and_single_tokens(shape):
+    model, words = small(), torch.randint(20, shape)
+    for mask in (None, Causal(), Padding(torch.ones(shape[0], dtype=torch.long))):
+        assert model(words, mask).shape == (*shape, 16)
+    assert BigBird(20, 16, layers=1, heads=2, length=64)(words).shape == (*shape, 16)
+    long, tokens = ETCAttention(8, 2, block=4)(torch.randn(*shape, 8), torch.randn(shape[0], 2, 8))
+    assert long.shape == (*shape, 8) and tokens.shape == (shape[0], 2, 8)
+    assert long.isfinite().all() and tokens.isfinite().all()
+    assert float(cpc_loss(torch.zeros(0, 8), torch.zeros(0, 8))) == 0
+
+
 def test_bad_etc_gets_one_line():
+    with pytest.raises(ValueError, match="ETC takes no mask but Padding, got Causal"):
+        ETCAttention(8, 2)(torch.randn(1, 9, 8), torch.randn(1, 2, 8), None, Causal())
+    padding = Padding(torch.tensor([9, 9]))
+    with pytest.raises(ValueError, match="Padding of 2 rows does not fit a batch of 1"):
+        ETCAttention(8, 2)(torch.randn(1, 9, 8), torch.randn(1, 2, 8), None, padding)
     with pytest.raises(ValueError, match="window must be odd and dim a multiple of heads"):
         ETCAttention(8, 3)

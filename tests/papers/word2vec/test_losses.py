@@ -23,13 +23,13 @@ from quire.papers.word2vec.training import reference
 from quire.papers.word2vec.training.reference import Form
 from quire.papers.word2vec.training.session import build_tables
 
-COUNTS = [9, 6, 3, 1]
+COUNTS = [9, 6, 3, 2, 1, 1]
 
 MODULES = {
     "negative": lambda **options: NegativeSampling(COUNTS, 3, **options),
     "nce": lambda **options: NoiseContrastive(COUNTS, 3, **options),
     "hierarchical": lambda **options: HierarchicalSoftmax(COUNTS, 3, **options),
-    "full": lambda **options: FullSoftmax(4, 3, **options),
+    "full": lambda **options: FullSoftmax(6, 3, **options),
 }
 CENTRE, CONTEXT = torch.tensor([0, 1, 0]), torch.tensor([1, 2, 1])
 NOISE = torch.tensor([[1, 0], [2, 2], [3, 1]])  # some hits the context word
@@ -52,7 +52,7 @@ def test_sparse_gradients_are_the_dense_ones(name):
     for table in tables:
         gradient = getattr(sparse, table).grad
         assert gradient.is_sparse
-        assert gradient.coalesce().indices().numel() < 4
+        assert gradient.coalesce().indices().numel() < 6
         torch.testing.assert_close(gradient.to_dense(), getattr(dense, table).grad)
     before = sparse.input.detach().clone()
     torch.optim.SGD([sparse.input], lr=0.1).step()
@@ -79,7 +79,7 @@ def test_noise_is_drawn_for_no_pair_and_in_proportion():
     assert module.draw(0, 5, torch.Generator()).shape == (0, 5)
     drawn = module.draw(4000, 5, torch.Generator().manual_seed(3)).flatten()
     expected = noise_distribution(COUNTS) * len(drawn)
-    assert stats.chisquare(np.bincount(drawn, minlength=4), expected).pvalue > 1e-3
+    assert stats.chisquare(np.bincount(drawn, minlength=6), expected).pvalue > 1e-3
     assert set(module.state_dict()) == {"input", "output", "noise"}
 
 
@@ -137,27 +137,27 @@ def test_the_compiled_loop_trains_with_the_module_s_noise(loss):
         drawn = torch.tensor([[stream.noise() for _ in range(7)]])
         assert (drawn == word).any()
         expected += float(module(torch.tensor([other]), torch.tensor([word]), drawn).detach())
-    assert found[1] == pytest.approx(expected, rel=1e-3)
+    assert found[1] == pytest.approx(expected, rel=5e-3)
 
 
 def test_the_compiled_draws_are_the_twin_s():
     kernel = pytest.importorskip("quire.papers.word2vec.training.kernel")
     form = Form(1, 1, 1, False, "negative", False)
-    table = np.zeros((4, 1), np.float32)
+    table = np.zeros((6, 1), np.float32)
     tables = build_tables(
-        Vocabulary(list("abcd"), COUNTS), table, table.copy(), form, 0.1, Training()
+        Vocabulary(list("abcdef"), COUNTS), table, table.copy(), form, 0.1, Training()
     )
     draw_noise, draw_kept = kernel.compiled_draws()
     stream = reference.Stream(7, tables, form)
     assert draw_noise(tables, np.uint64(7), 300).tolist() == [stream.noise() for _ in range(300)]
-    tokens = np.tile(np.arange(4, dtype=np.int32), 300)
+    tokens = np.tile(np.arange(6, dtype=np.int32), 300)
     stream, kept, place = reference.Stream(8, tables, form), [], 0
     while place < len(tokens):
         more, place, _ = stream.sentence(tokens, place)
         kept += more
     found = draw_kept(tables, tokens, np.uint64(8))
     assert found.tolist() == kept
-    share = np.bincount(found, minlength=4) / 300
+    share = np.bincount(found, minlength=6) / 300
     np.testing.assert_allclose(share, keep_probability(COUNTS, 0.1), atol=0.15)
 
 

@@ -18,6 +18,7 @@ from quire.papers.word2vec import (
     Rewritten,
     Tokens,
     Training,
+    UnitVectors,
     Vocabulary,
     Word2Vec,
     analogies,
@@ -140,7 +141,7 @@ def test_settings_are_checked(settings, line):
 @pytest.mark.parametrize(
     "values",
     [
-        {"learning_rate": 0}, {"floor": 2}, {"noise_exponent": float("nan")},
+        {"learning_rate": 0}, {"start": 0}, {"floor": 2}, {"noise_exponent": float("nan")},
         {"subsampling": "none"},
     ],
 )  # fmt: skip
@@ -383,6 +384,42 @@ def test_most_similar_is_brute_force():
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=line):
             most_similar(made, **arguments)
+
+
+def test_unit_vectors_answer_as_the_model_does():
+    rng = np.random.default_rng(0)
+    made = model(5 * rng.normal(size=(8, 3)))
+    made.vectors[3] = 0
+    ready = UnitVectors(made)
+    for asked in ({"positive": ["a", "b"], "negative": "c"}, {"positive": "h", "top": 4}):
+        expected = most_similar(made, **asked, n=3)
+        found = ready.most_similar(**asked, n=3)
+        assert [word for word, _ in found] == [word for word, _ in expected]
+        assert [c for _, c in found] == pytest.approx([c for _, c in expected], abs=1e-6)
+    # A vector asks as its word does, which is then not left out.
+    expected = [("a", pytest.approx(1)), *most_similar(made, "a", n=2)]
+    assert ready.most_similar(made["a"], n=3) == [
+        (word, pytest.approx(cosine, abs=1e-6)) for word, cosine in [("a", 1.0), *expected[1:]]
+    ]
+    assert made.most_similar([made["a"], "b"], n=1)[0][0] != "b"
+    u = made.vectors / np.maximum(np.linalg.norm(made.vectors, axis=1, keepdims=True), 1e-12)
+    assert ready.cosine("a", "b") == pytest.approx(float(u[0] @ u[1]), abs=1e-6)
+    assert "a" in ready and "z" not in ready
+    with pytest.raises(KeyError):
+        ready["z"]
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        ready.most_similar("a", top=0)
+
+
+def test_equal_cosines_come_in_the_vocabulary_s_order():
+    made = model([[1, 0], [0, 1], [0, 2], [0, 3], [1, 1]])
+    assert [word for word, _ in made.most_similar("e", n=3)] == ["a", "b", "c"]
+
+
+def test_numpy_s_whole_numbers_will_do():
+    made = Word2Vec(np.int64(8), np.int32(2), negative=0, loss="hierarchical", seed=np.uint8(3))
+    assert (made.dim, made.window, made.negative, made.seed) == (8, 2, 0, 3)
+    assert type(made.dim) is int
 
 
 def test_evaluators_agree_with_gensim(tmp_path):

@@ -70,9 +70,12 @@ class ETCAttention(nn.Module):
                 to, -1 for none, the default.
             mask: of the long tokens.
 
-        Raises TypeError for a mask that is none.
+        Raises TypeError for a mask that is none, ValueError for one that is not `Padding` or does
+        not fit.
         """
         check_mask(mask)
+        if mask is not None and not isinstance(mask, Padding):
+            raise ValueError(f"ETC takes no mask but Padding, got {type(mask).__name__}")
         batch, length, _ = long.shape
         few = tokens.shape[1]
         if owner is None:
@@ -110,6 +113,8 @@ class ETCAttention(nn.Module):
             counts: (B, N) bool, which long tokens are none of padding.
         """
         length, b, gk, gv = q.shape[2], self.block, *tokens
+        if length == 0:
+            return q
         # Half a window of padding at both ends: the windows of the first and the last block are as
         # wide as all others, and what stands outside the text is not seen.
         short, side = -length % b, self.window // 2 * b
@@ -222,4 +227,6 @@ def cpc_loss(context: Tensor, target: Tensor, temperature: float = 1.0) -> Tenso
         1.386...
     """
     scores = context @ target.mT / temperature
+    if len(context) == 0:
+        return scores.sum()  # the mean over nothing would be NaN
     return cross_entropy(scores, torch.arange(len(context), device=context.device))

@@ -66,6 +66,7 @@ def train(
     )  # fmt: skip
     training = Training(
         learning_rate=config.learning_rate,
+        start=0.5,  # the authors'
         noise_exponent=config.noise_exponent,
         # As the paper: noise of its own for each pair.
         shared_negatives=False,

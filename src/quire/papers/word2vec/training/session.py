@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """How to train; the defaults are the authors' but for `shared_negatives`.
+    """How to train; the defaults are the authors' but for `start` and `shared_negatives`.
 
     Raises ValueError where a value is out of range.
     """
@@ -38,9 +38,9 @@ class Training:
     """At the start; it falls linearly with the words read. None: 0.025, for CBOW 0.05."""
     floor: float = 1e-4
     """Least part of the learning rate that stays."""
-    start: float = 0.5
-    """Input vectors begin uniform in plus or minus this divided by D; for gensim's it is 1. On
-    little data, or in few epochs, longer ones learn sooner."""
+    start: float = 1.0
+    """Input vectors begin uniform in plus or minus this divided by D; for the authors it is 0.5. On
+    little data, or in few epochs, longer ones learn sooner; gensim begins so, too."""
     noise_exponent: float = 0.75
     """Noise is proportional to count^this: 1 is unigram, 0 uniform; may be negative."""
     subsampling: Subsampling = "code"
