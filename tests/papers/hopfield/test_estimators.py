@@ -58,7 +58,7 @@ def test_bags_with_a_witness(pooling):
 def test_an_empty_bag_gets_a_score_and_changes_no_other(pooling):
     rng = np.random.default_rng(0)
     bags = [rng.normal(size=(size, 3)) for size in (2, 0, 4, 1)]
-    model = BagClassifier(pooling=pooling, units=8, heads=2, epochs=2, layers=2)
+    model = BagClassifier(pooling=pooling, units=8, heads=2, epochs=2)
     scores = model.fit(bags, ["no", "yes", "no", "yes"]).decision_function(bags)
     assert np.isfinite(scores).all()
     alone = [float(model.decision_function([bag])[0]) for bag in bags]

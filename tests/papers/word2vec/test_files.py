@@ -213,7 +213,7 @@ def test_whitespace_of_every_kind_cuts_a_text(tmp_path, monkeypatch, blank):
     monkeypatch.setattr(corpora, "BLOCK", 64)
     words = [f"wört{i}" for i in range(60)]
     (tmp_path / "c.txt").write_text(blank.join(words), newline="", encoding="utf-8-sig")
-    found = [block for block in corpora.blocks(tmp_path / "c.txt")]
+    found = list(corpora.blocks(tmp_path / "c.txt"))
     assert [word for block in found for word in block if word != "</s>"] == words
     assert max(map(len, found)) < 40
 

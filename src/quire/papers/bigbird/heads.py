@@ -253,7 +253,7 @@ class CandidateHead(nn.Module):
 
     Example:
         >>> from quire.papers.bigbird import CandidateHead
-        >>> places = torch.tensor([[0, 0, 1, -1, 1], [-1, 0, -1, -1, -1]])
+        >>> places = torch.tensor([[0, 0, 1, -1, 1], [-1, 0, -1, 1, -1]])
         >>> CandidateHead(8)(torch.randn(2, 5, 8), places, 2).shape
         torch.Size([2, 2])
     """

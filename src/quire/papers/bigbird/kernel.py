@@ -56,6 +56,8 @@ class BigBirdAttention(nn.Module):
         >>> from quire.nn import MultiHeadAttention
         >>> from quire.papers.bigbird import BigBirdAttention, BigBirdPattern
         >>> kernel = BigBirdAttention(BigBirdPattern(block=4, random=1))
+        >>> kernel(*torch.randn(3, 2, 4, 50, 8)).shape
+        torch.Size([2, 4, 50, 8])
         >>> MultiHeadAttention(8, 2, kernel=kernel)(torch.randn(3, 50, 8)).shape
         torch.Size([3, 50, 8])
     """

@@ -20,6 +20,8 @@ from quire.papers.hopfield.layers import Association
 from quire.papers.hopfield.learned import HopfieldLayer, HopfieldPooling
 
 Numbers = NDArray[Any]
+BATCH_SIZE = 32
+"""Rows or bags of a minibatch."""
 
 
 class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -34,7 +36,6 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         heads: Heads of the layer.
         beta: Inverse temperature of the layer.
         epochs: Passes over the rows.
-        batch_size: Rows of a minibatch.
         learning_rate: Of SGD.
         dropout: Probability of alpha dropout.
         device: Where the network is, as torch names it.
@@ -50,14 +51,13 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         heads: int = 4,
         beta: float = 1.0,
         epochs: int = 60,
-        batch_size: int = 32,
         learning_rate: float = 0.05,
         dropout: float = 0.05,
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
         self.units, self.layers, self.stored, self.heads = units, layers, stored, heads
-        self.beta, self.epochs, self.batch_size = beta, epochs, batch_size
+        self.beta, self.epochs = beta, epochs
         self.learning_rate, self.dropout = learning_rate, dropout
         self.device, self.seed = device, seed
 
@@ -72,7 +72,7 @@ class HopfieldClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             inputs, labels = (torch.from_numpy(part).to(self.device) for part in (x, target))
             optimizer = torch.optim.SGD(self.net_.parameters(), lr=self.learning_rate, momentum=0.9)
             for _ in range(self.epochs):
-                for rows in torch.randperm(len(x)).split(self.batch_size):
+                for rows in torch.randperm(len(x)).split(BATCH_SIZE):
                     loss = cross_entropy(self.net_(inputs[rows]), labels[rows])
                     optimizer.zero_grad()
                     loss.backward()
@@ -134,11 +134,9 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         pooling: "hopfield", or "mean" or "max" in its place.
         units: Width of the ReLU embedding.
-        layers: ReLU layers of the embedding.
         heads: Heads of the pooling.
         beta: Inverse temperature of the pooling, by default 1 / sqrt(units / heads).
         epochs: Passes over the bags.
-        batch_size: Bags of a minibatch.
         learning_rate: Of AdamW in the first epoch.
         decay: What the learning rate is multiplied with after each epoch.
         dropout: Of the association's weights (hopfield) or of embedded instances.
@@ -151,21 +149,18 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         pooling: Literal["hopfield", "mean", "max"] = "hopfield",
         units: int = 64,
-        layers: int = 1,
         heads: int = 8,
         beta: float | None = None,
         epochs: int = 25,
-        batch_size: int = 32,
         learning_rate: float = 1e-3,
         decay: float = 0.98,
         dropout: float = 0.1,
         device: str = "cpu",
         seed: int = 0,
     ) -> None:
-        self.pooling, self.units, self.layers = pooling, units, layers
+        self.pooling, self.units = pooling, units
         self.heads, self.beta = heads, beta
-        self.epochs, self.batch_size = epochs, batch_size
-        self.learning_rate, self.decay = learning_rate, decay
+        self.epochs, self.learning_rate, self.decay = epochs, learning_rate, decay
         self.dropout, self.device, self.seed = dropout, device, seed
 
     def fit(self, bags: Sequence[Numbers], y: Numbers) -> Self:
@@ -182,7 +177,7 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, self.decay)
             labels = torch.from_numpy(target).float().to(self.device)
             for _ in range(self.epochs):
-                for rows in torch.randperm(len(parts)).split(self.batch_size):
+                for rows in torch.randperm(len(parts)).split(BATCH_SIZE):
                     scores = self._score([parts[row] for row in rows.tolist()])
                     loss = nn.functional.binary_cross_entropy_with_logits(scores, labels[rows])
                     optimizer.zero_grad()
@@ -197,7 +192,7 @@ class BagClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """A score a bag, above 0 for the second class. Raises NotFittedError before `fit`."""
         check_is_fitted(self)
         parts = check_bags(bags, self.n_features_in_)
-        pieces = [parts[at : at + 32] for at in range(0, len(parts), 32)]
+        pieces = [parts[at : at + BATCH_SIZE] for at in range(0, len(parts), BATCH_SIZE)]
         scores = [self._score(piece).cpu().numpy() for piece in pieces]
         return np.concatenate([np.zeros(0, np.float32), *scores])
 
@@ -225,11 +220,7 @@ class BagNet(nn.Module):
         units, self.kind = options.units, options.pooling
         if self.kind not in ("hopfield", "mean", "max"):
             raise ValueError(f"pooling must be 'hopfield', 'mean' or 'max', got {self.kind!r}")
-        if options.layers < 1:
-            raise ValueError(f"layers must be at least 1, got {options.layers}")
-        self.embed = nn.Sequential()
-        for layer in range(options.layers):
-            self.embed.extend([nn.Linear(units if layer else features, units), nn.ReLU()])
+        self.embed = nn.Sequential(nn.Linear(features, units), nn.ReLU())
         self.drop = nn.Dropout(options.dropout if self.kind != "hopfield" else 0.0)
         self.pool = None
         if self.kind == "hopfield":

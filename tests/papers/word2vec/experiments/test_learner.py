@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from quire.papers.word2vec import Vocabulary, Word2Vec
 from quire.papers.word2vec.experiments.generators import factor_corpus
+from quire.papers.word2vec.experiments.learner import Model, train
 from quire.papers.word2vec.experiments.text import SUMS, found_sums
 
 
@@ -46,3 +48,32 @@ def test_sums_are_counted_against_the_better_part():
     assert found_sums(made) == (100, 0)
     made.vocabulary, made.vectors = Vocabulary(["a"], [1]), np.ones((1, 4), np.float32)
     assert all(math.isnan(share) for share in found_sums(made))
+
+
+class Resumed:
+    """A run whose loop had ended before it was taken up again."""
+
+    seed, device, config = 0, torch.device("cpu"), None
+
+    def __init__(self, directory, saved=None):
+        self.directory, self.saved = directory, saved
+
+    def steps(self, total, *, state, name):
+        if self.saved is not None:
+            for part, kept in zip(state, self.saved, strict=True):
+                part.load_state_dict(kept)
+            return
+        yield from range(total)
+        self.saved = [part.state_dict() for part in state]
+
+    def log(self, **numbers):
+        assert numbers["words_per_second"] > 0
+
+
+def test_a_run_resumed_after_its_last_step_knows_its_speed(tmp_path):
+    corpus, config = factor_corpus(50, 10), Model(dim=4, epochs=2)
+    first = Resumed(tmp_path)
+    _, measured = train(config, first, corpus, tmp_path, min_count=1)
+    _, again = train(config, Resumed(tmp_path, first.saved), corpus, tmp_path, min_count=1)
+    assert again["words_per_second"] == pytest.approx(measured["words_per_second"])
+    assert again["pairs"] == measured["pairs"] > 0
