@@ -3,8 +3,8 @@
 `quire bench word2vec`, or alone: `python benchmarks/word2vec.py`. The corpus is `wiki_en` as runs
 of lower-case letters, digits and apostrophes; QUIRE_RACE_WORDS, a number, takes less of it for a
 quick look. In the race of training both sides have the corpus in memory, ours as rows, gensim's as
-lists of words (its quicker form here); end to end both begin with the file. QUIRE_RACE_LETTERS takes
-so many letters of it.
+lists of words (its quicker form here); end to end both begin with the file. QUIRE_RACE_LETTERS
+takes so many letters of it.
 """
 
 import json
@@ -40,8 +40,8 @@ def main() -> dict[str, Any]:
         parity = holds(quality)
         beside = {
             "parity": parity,
-            "parity_test": "mean analogy accuracy, WordSim-353, SimLex-999, SimVerb-3500 of three seeds: ours "
-            "not below gensim's by more than the two spreads (standard deviations) together",
+            "parity_test": "means of three seeds of analogies, WordSim-353, SimLex-999, SimVerb: "
+            "ours not below gensim's by more than the two spreads (standard deviations) together",
             "words": words,
             "quality": quality,
             "memory_mb": memory,

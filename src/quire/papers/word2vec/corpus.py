@@ -65,10 +65,10 @@ def blocks(corpus: Corpus) -> Iterator[list[str]]:
 def _checked(block: list[str]) -> list[str]:
     try:
         distinct = set(block)
-    except TypeError:
-        distinct = set(map(type, block)) - {str}  # something that is no word, such as a list
+    except TypeError:  # something that is no word, such as a list
+        other = next(kind for kind in map(type, block) if kind is not str)
         raise ValueError(
-            f"a sentence must be a list of words of type str, got {distinct.pop().__name__}"
+            f"a sentence must be a list of words of type str, got {other.__name__}"
         ) from None
     for word in distinct:
         check_word(word)

@@ -12,7 +12,7 @@ import itertools
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -262,7 +262,7 @@ def _header(source: _Source) -> tuple[int | None, int, bytes | None]:
     return None, columns, line
 
 
-def _text_rows(source: _Source, dim: int, first: bytes | None) -> Iterator[_Row]:
+def _text_rows(source: _Source, dim: int, first: bytes | None) -> Generator[_Row, None, None]:
     number = 1
     if first is not None:
         yield _text_row(first, dim, "line 1", source)
@@ -295,7 +295,7 @@ def _text_row(line: bytes, dim: int, where: str, source: _Source) -> _Row:
     return _Row(word, numbers if numbers is not None and len(values) == dim else None, where)
 
 
-def _binary_rows(source: _Source, size: int | None, dim: int) -> Iterator[_Row]:
+def _binary_rows(source: _Source, size: int | None, dim: int) -> Generator[_Row, None, None]:
     content, place = b"", 0
     for row in range(size) if source.strict and size else itertools.count():
         blank = content.find(b" ", place)

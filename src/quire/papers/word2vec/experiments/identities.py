@@ -63,11 +63,10 @@ def draw_p_values(counts: NDArray[np.int64], draws: int, seed: int) -> Metrics:
     """Chi-square tests of what the compiled loop itself draws: its noise, and what it keeps."""
     size = len(counts)
     form = Form(1, 1, 1, False, "negative", False)
+    vocabulary, table = Vocabulary([str(w) for w in range(size)], counts), np.zeros((size, 1))
     tables = build_tables(
-        Vocabulary([str(word) for word in range(size)], counts),
-        *(np.zeros((size, 1), np.float32) for _ in range(2)),
-        form, SAMPLE, Training(),
-    )  # fmt: skip
+        vocabulary, table.astype(np.float32), table.astype(np.float32), form, SAMPLE, Training()
+    )
     draw_noise, draw_kept = compiled_draws()
     seen = np.bincount(draw_noise(tables, np.uint64(seed), draws), minlength=size)
     tokens = np.tile(np.arange(size, dtype=np.int32), draws // size)
