@@ -151,6 +151,19 @@ def test_a_kernel_may_be_a_module_with_parameters() -> None:
     assert attention.kernel.scale.grad is not None
 
 
+def test_a_kernel_gives_way_to_another() -> None:
+    class Twice(nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+            return 2 * softmax_attention(q, k, v, mask)
+
+    attention, x = MultiHeadAttention(8, 2, kernel=Twice()), torch.randn(2, 5, 8)
+    twice = attention(x)
+    attention.kernel = softmax_attention
+    torch.testing.assert_close(attention(x), twice / 2)
+    attention.kernel = Twice()
+    torch.testing.assert_close(attention(x), twice)
+
+
 def test_a_linear_kernel_plugs_in() -> None:
     def linear_attention(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
         q, k = q.softmax(-1), k.softmax(-2)

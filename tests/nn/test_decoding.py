@@ -190,6 +190,19 @@ def test_a_state_continues_twice(pieces: int, padded: bool) -> None:
         torch.testing.assert_close(third, model.extend(x, after)[0])
 
 
+@pytest.mark.parametrize("learned", ["keys", "values"])
+def test_a_state_continues_twice_where_only_one_part_has_gradients(learned: str) -> None:
+    cache = KeyValueCache(softmax_attention)
+    k, v, q = torch.randn(3, 1, 1, 3, 4)
+    state = cache.write(cache.write(None, k, v, None), k[:, :, :1], v[:, :, :1], None)
+    recorded = k.clone().requires_grad_()
+    pair = (recorded, v) if learned == "keys" else (k, recorded)
+    one = cache.write(state, pair[0][:, :, :1], pair[1][:, :, :1], None)
+    expected = cache.read(one, q[:, :, :1]).detach()
+    cache.write(state, k[:, :, 1:2], v[:, :, 1:2], None)
+    torch.testing.assert_close(cache.read(one, q[:, :, :1]).detach(), expected)
+
+
 def test_a_state_of_inference_mode_goes_on_outside() -> None:
     model, x = encoder(), torch.randn(2, 5, D, dtype=torch.float64)
     with torch.inference_mode():

@@ -5,6 +5,7 @@ H), K head width, V value width.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -161,6 +162,12 @@ class MultiHeadAttention(nn.Module):
         self.value = nn.Linear(dim, key_heads * head_dim, bias=bias)
         self.output = nn.Linear(inner, dim, bias=bias)
         self.dropout = nn.Dropout(dropout)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As in any module, but a kernel that is one may give way to a plain function."""
+        if name == "kernel" and not isinstance(value, nn.Module):
+            self._modules.pop("kernel", None)
+        super().__setattr__(name, value)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Mask | None = None) -> Tensor:
         """x (B, Tq, D) attends to context (B, Tk, D), by default to itself; gives (B, Tq, D)."""

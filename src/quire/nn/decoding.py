@@ -111,13 +111,18 @@ class KeyValueCache:
         if counts is not None and before is None:
             # As long as the room and not as `length`, so that all three grow at the same call.
             before = counts.new_ones(len(k), state.keys.shape[-2])
-        # Another state may have gone on from here: what it wrote is not ours to write over.
-        free = state.extent.end == length
-        keys = _put(state.keys, k, length, needed, -2, free)
-        values = _put(state.values, v, length, needed, -2, free)
+        # One answer for all rooms, since they share one extent: a backward pass reads the keys as
+        # they were at each step, what another state wrote from here on is not ours to write over,
+        # and a tensor of inference mode can't be written outside of it.
+        graph = torch.is_grad_enabled() and any(x.requires_grad for x in (*state[:2], k, v))
+        closed = state.keys.is_inference() and not torch.is_inference_mode_enabled()
+        fits = needed <= state.keys.shape[-2] and state.extent.end == length
+        how = "cat" if graph else "copy" if closed or not fits else "in place"
+        keys = _put(state.keys, k, length, -2, how)
+        values = _put(state.values, v, length, -2, how)
         if counts is not None and before is not None:
-            counts = _put(before, counts, length, needed, -1, free)
-        if keys is not state.keys:
+            counts = _put(before, counts, length, -1, how)
+        if how != "in place":
             return Cache(keys, values, needed, counts, Extent(needed))
         state.extent.end = needed
         return Cache(keys, values, needed, counts, state.extent)
@@ -144,15 +149,12 @@ class KeyValueCache:
         return attended
 
 
-def _put(room: Tensor, new: Tensor, begin: int, end: int, dim: int, free: bool) -> Tensor:
-    """`new` at begin..end of dimension `dim`: in place where that is free and has no graph."""
-    recorded = torch.is_grad_enabled() and (room.requires_grad or new.requires_grad)
-    if recorded:
-        # The backward pass reads the keys as they were at each step: they may not be written over.
+def _put(room: Tensor, new: Tensor, begin: int, dim: int, how: str) -> Tensor:
+    """`new` behind the first `begin` of dimension `dim`: "in place", in a "copy", or by "cat"."""
+    end = begin + new.shape[dim]
+    if how == "cat":
         return torch.cat((room.narrow(dim, 0, begin), new), dim)
-    # A tensor of inference mode can't be written outside of it.
-    closed = room.is_inference() and not torch.is_inference_mode_enabled()
-    if end > room.shape[dim] or not free or closed:
+    if how == "copy":
         shape = list(room.shape)
         # Twice what is in use: n tokens then cost about n copies in all, not n^2 / 2.
         shape[dim] = max(end, 2 * begin)
