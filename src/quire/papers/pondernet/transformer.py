@@ -117,6 +117,7 @@ def universal_layer(
             f"heads must divide the width {attention or dim} and transitions be at least 1, "
             f"got {heads} and {transitions}"
         )
+    layer_attention = MultiHeadAttention(dim, heads, head_dim=width)
     feed_forward: nn.Sequential = FeedForward(dim, hidden)
     for place in range(1, transitions):
         # After the first hidden layer and its activation, before the way back to D.
@@ -124,7 +125,7 @@ def universal_layer(
         feed_forward.insert(2 * place + 1, nn.ReLU())
     return EncoderLayer(
         dim,
-        MultiHeadAttention(dim, heads, head_dim=width),
+        layer_attention,
         feed_forward=feed_forward,
         norm="pre",
     )

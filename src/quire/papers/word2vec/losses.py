@@ -101,6 +101,12 @@ class NoiseContrastive(NegativeSampling):
     Its optimum are the log-probabilities themselves (with a normaliser of one), and noise words
     that equal the context word count.
 
+    Args:
+        counts: Of the W words; the noise distribution is proportional to count^exponent.
+        dim: D.
+        exponent: 1 is unigram noise, 0 uniform.
+        sparse: Give both tables sparse gradients.
+
     Example:
         >>> from quire.papers.word2vec import NoiseContrastive
         >>> loss = NoiseContrastive([8, 4, 2, 1], dim=6)
@@ -112,7 +118,7 @@ class NoiseContrastive(NegativeSampling):
     def forward(self, centre: Tensor, context: Tensor, noise: Tensor) -> Tensor:
         """As `NegativeSampling.forward`."""
         positive, negative = self._logits(centre, context, noise)
-        shift = (noise.shape[1] * self.noise).log()
+        shift = (noise.shape[1] * self.noise).log().to(positive.dtype)
         positive, negative = positive - shift[context], negative - shift[noise]
         return -logsigmoid(positive) - logsigmoid(-negative).sum(1)
 

@@ -11,13 +11,17 @@ from quire.papers.word2vec.experiments.generators import (
     RELATIONS,
     factor_word,
 )
-from quire.papers.word2vec.experiments.learner import FactorModel, train_on_factors
+from quire.papers.word2vec.experiments.learner import Model, Share, train_on_factors
 from quire.papers.word2vec.queries import unit
 
 
-class Composition(FactorModel):
+class Composition(Model):
     """A relation's word + an entity's word of the factor corpus."""
 
+    dim: PositiveInt = 32
+    """D, dimensions."""
+    mixing: Share = 0.4
+    """Share of pool words that mislead: at 0 every rule answers everything."""
     epochs: PositiveInt = 3
     """Passes over the corpus."""
     sample: NonNegativeFloat = 1e-3
@@ -34,7 +38,7 @@ def composition(config: Composition, run: Run) -> Metrics:
     Of all words the nearest to a relation's word are the others of its pool, so that a part alone
     could find nothing among them.
     """
-    model, _ = train_on_factors(config, run, config.sentences)
+    model, _ = train_on_factors(config, run, config.sentences, mixing=config.mixing)
     names = [factor_word(a, b) for a in range(RELATIONS) for b in range(ENTITIES)]
     factors = [word for word in names if word in model]
     table = unit(np.stack([model[word] for word in factors]))

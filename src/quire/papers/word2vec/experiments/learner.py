@@ -90,19 +90,21 @@ def train(
     return model, {"pairs": session.pairs / 1e6, "words_per_second": rate}
 
 
-class FactorModel(Model):
-    """A model of the factor corpus."""
-
-    dim: PositiveInt = 32
-    """D, dimensions."""
-    mixing: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Share of pool words that mislead: at 0 every rule answers everything."""
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def train_on_factors(
-    config: FactorModel, run: Run, sentences: int, *, name: str = "train"
+    config: Model, run: Run, sentences: int, *, mixing: float, name: str = "train"
 ) -> tuple[Word2Vec, Metrics]:
-    """A model of a factor corpus of so many sentences, with what its training took."""
-    corpus = factor_corpus(sentences, run.seed, mixing=config.mixing)
+    """A model of a factor corpus of so many sentences, with what its training took.
+
+    Args:
+        config: The model and how it is trained.
+        run: The run.
+        sentences: How many.
+        mixing: Share of pool words that mislead.
+        name: The loop's name.
+    """
+    corpus = factor_corpus(sentences, run.seed, mixing=mixing)
     with scratch() as folder:
         return train(config, run, corpus, folder, min_count=1, name=name)
