@@ -115,7 +115,7 @@ class KeyValueCache:
         # they were at each step, what another state wrote from here on is not ours to write over,
         # and a tensor of inference mode can't be written outside of it.
         graph = torch.is_grad_enabled() and any(x.requires_grad for x in (*state[:2], k, v))
-        closed = state.keys.is_inference() and not torch.is_inference_mode_enabled()
+        closed = is_closed(state.keys)
         fits = needed <= state.keys.shape[-2] and state.extent.end == length
         how = "cat" if graph else "copy" if closed or not fits else "in place"
         keys = _put(state.keys, k, length, -2, how)
@@ -147,6 +147,14 @@ class KeyValueCache:
             mask = counts if mask is None else mask & counts
         attended: Tensor = self.kernel(q, keys, values, mask)
         return attended
+
+
+def is_closed(tensor: Tensor) -> bool:
+    """Whether the tensor is of inference mode and may not be written here, outside of it."""
+    # Compiled code cannot ask, and whoever compiles a step runs all of them in one mode.
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.is_inference() and not torch.is_inference_mode_enabled()
 
 
 def _put(room: Tensor, new: Tensor, begin: int, dim: int, how: str) -> Tensor:

@@ -81,7 +81,9 @@ def test_function_transforms_equal_the_dense_form(causal):
 
 @pytest.mark.parametrize("shape", [(0, 2, 9, 4), (2, 2, 0, 4), (0, 2, 0, 4), (2, 2, 1, 4)])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("feature_map", [elu_plus_one, polynomial, Favor(4, 8)], ids=str)
+@pytest.mark.parametrize(
+    "feature_map", [elu_plus_one, polynomial, Favor(4, 8)], ids=["elu", "polynomial", "favor"]
+)
 def test_nothing_and_one_token(shape, causal, feature_map):
     q = torch.randn(shape, requires_grad=True)
     out = linear_attention(q, q, q, causal=causal, feature_map=feature_map, chunk=4)
@@ -125,7 +127,7 @@ def test_the_causal_product_is_exported_under_autocast():
 @pytest.mark.parametrize(
     "mask", [None, Causal(), Causal() & Padding(torch.tensor([9, 4]))], ids=str
 )
-@pytest.mark.parametrize("feature_map", [elu_plus_one, Favor(5, 8).double()], ids=str)
+@pytest.mark.parametrize("feature_map", [elu_plus_one, Favor(5, 8).double()], ids=["elu", "favor"])
 def test_shared_heads_equal_repeated_ones(mask, feature_map):
     q, k, v = inputs(9, heads=4)
     kernel = LinearAttention(feature_map, chunk=4)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from quire.nn.attention import softmax_attention
-from quire.nn.decoding import Cache, Extent, KeyValueCache
+from quire.nn.decoding import Cache, Extent, KeyValueCache, is_closed
 from quire.nn.masks import Mask, Padding, fit_mask
 from quire.papers.bigbird.attention import FIELDS, bigbird_attention
 from quire.papers.bigbird.pattern import BigBirdPattern, Rule, check_pattern
@@ -229,7 +229,7 @@ def _write_each(state: Written, k: Tensor, v: Tensor, counts: Tensor | None) -> 
     recorded = torch.is_grad_enabled() and any(
         t.requires_grad for t in (cache.keys, cache.values, k, v)
     )
-    closed = cache.keys.is_inference() and not torch.is_inference_mode_enabled()
+    closed = is_closed(cache.keys)
     free = cache.extent.end == cache.length <= end <= cache.keys.shape[2] and not closed
     # What is padding at the end of the piece is written too, where the next piece writes over it.
     at = begin[:, None] + torch.arange(tokens, device=k.device)
