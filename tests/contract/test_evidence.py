@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from quire.lab.evidence import evidence_files, read_curves, read_evidence
-from quire.lab.freshness import plain, standings
+from quire.lab.freshness import judged, plain, standings
 from quire.lab.papers import find_paper
-from quire.lab.verify import judge
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "evidence"
 FILES = list(evidence_files(FOLDER))
@@ -20,8 +19,8 @@ def test_every_verdict_follows_from_its_file(path):
     assert path == FOLDER / evidence.file_name
     paper = find_paper(evidence.paper)
     assert evidence.experiment in paper.experiments
-    again = judge(paper, evidence.experiment, evidence.preset, evidence.runs)
-    assert evidence.claims == tuple(again), "run `quire evidence judge` and commit"
+    again = judged(evidence)
+    assert evidence.claims == again.claims, "run `quire evidence judge` and commit"
 
 
 @every_file

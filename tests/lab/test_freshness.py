@@ -65,6 +65,13 @@ def test_claims_are_decided_again_from_the_numbers(evidence):
     assert judged(changed(evidence, claims=wrong)) == evidence
 
 
+def test_runs_at_other_settings_decide_nothing(evidence):
+    settings = evidence.settings | {"method": {"steps": 41}, "gone": {}}
+    runs = [*evidence.runs, evidence.runs[0].model_copy(update={"arm": "gone"})]
+    again = {c.id: c for c in judged(changed(evidence, settings=settings, runs=runs)).claims}
+    assert again["momentum-helps"].verdict == "not run"
+
+
 @pytest.fixture
 def same_revision(monkeypatch):
     """Stands in for a checkout of the old code: the sources as they are."""

@@ -93,11 +93,21 @@ def code_digests(wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str
 
 
 def judged(evidence: Evidence) -> Evidence:
-    """The evidence with its claims decided again from its own metrics, by the checks of today."""
+    """The evidence with its claims decided again from its own metrics, by the checks of today.
+
+    Of its runs those count whose arm has the settings of today: what is claimed of others was not
+    measured.
+    """
     from quire.lab.verify import judge
 
     paper = find_paper(evidence.paper)
-    claims = judge(paper, evidence.experiment, evidence.preset, evidence.runs)
+    experiment = paper.experiments[evidence.experiment]
+    now = {
+        arm: plain(experiment.settings(evidence.preset, arm))
+        for arm in experiment.arms_at(evidence.preset)
+    }
+    runs = [run for run in evidence.runs if now.get(run.arm) == evidence.settings.get(run.arm)]
+    claims = judge(paper, evidence.experiment, evidence.preset, runs)
     return evidence.model_copy(update={"claims": tuple(claims)})
 
 
