@@ -82,7 +82,7 @@ class Check:
 
         Raises `KeyError` with ``arm.metric`` where a run did not report the metric.
         """
-        for arm, metric in self.names:
+        for arm, metric in sorted(self.names):  # the same one is named every time
             if metric not in metrics[arm]:
                 raise KeyError(f"{arm}.{metric}")
         evaluator = _evaluator({arm: SimpleNamespace(**metrics[arm]) for arm in self.arms})
