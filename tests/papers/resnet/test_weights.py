@@ -123,7 +123,8 @@ def test_weights_of_another_version_are_refused_unless_it_is_said(naming):
 def test_basic_blocks_are_the_same_net_in_both_versions():
     state = export_weights(ResNet(18, 5, width=0.125))
     for version in ("1", "1.5"):
-        load_weights(ResNet(18, 5, width=0.125, version=version), state, version="1.5")
+        net = load_weights(ResNet(18, 5, width=0.125, version=version), state, version="1.5")
+        assert all(torch.equal(value, state[name]) for name, value in export_weights(net).items())
 
 
 @pytest.mark.parametrize("naming", ["transformers", "torchvision"])
