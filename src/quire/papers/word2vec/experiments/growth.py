@@ -30,4 +30,5 @@ def growth(config: Growth, run: Run) -> Metrics:
         answers = analogies(model, asked, top=None, fold_case=False)
         accuracy.append(answers.accuracy["total"])
     run.series("accuracy", list(config.sizes), accuracy, x_label="sentences", y_label="accuracy, %")
-    return {"smallest": accuracy[0], "largest": accuracy[-1]}
+    middle = accuracy[len(accuracy) // 2]
+    return {"smallest": accuracy[0], "middle": middle, "largest": accuracy[-1]}
