@@ -97,9 +97,7 @@ class KeyValueCache:
         """As in `Memory`."""
         counts = None
         if mask is not None:
-            # One query and one head stand for all, since padding looks at the key alone:
-            # (B, 1, 1, T) -> (B, T).
-            counts = mask.dense(1, k.shape[-2], len(k), device=k.device)[:, 0, 0]
+            counts = mask.counted(len(k), k.shape[-2], k.device)
         if state is None:
             return Cache(k, v, k.shape[-2], counts, Extent(k.shape[-2]))
         length, needed = state.length, state.length + k.shape[-2]
@@ -216,7 +214,7 @@ def _token(mask: Padding | None, k: Tensor, token: int) -> Padding | None:
     """The mask of one of the keys k (B, G, T, K)."""
     if mask is None or k.shape[-2] == 1:
         return mask
-    counts = mask.dense(1, k.shape[-2], len(k), device=k.device)[:, 0, 0]
+    counts = mask.counted(len(k), k.shape[-2], k.device)
     return Padding(counts[:, token : token + 1])
 
 

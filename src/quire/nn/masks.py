@@ -199,6 +199,11 @@ class Padding(Mask):
             return key < self.keys[batch]
         return self.keys[batch, key]
 
+    def counted(self, batch: int, keys: int, device: torch.device | str | None = None) -> Tensor:
+        """Which keys count: (B, Tk) bool. Raises ValueError for other sizes, as `dense` does."""
+        # It looks at the key alone: one query and one head stand for all.
+        return self.dense(1, keys, batch, device=device)[:, 0, 0]
+
 
 def check_mask(mask: object) -> None:
     """Raises TypeError, in one line, where `mask` is neither a mask nor None."""

@@ -375,8 +375,7 @@ class Encoder(Stack):
         if mask is None:
             return x, Decoded(layers, state.length + x.shape[1])
         # The padding of a prompt takes no positions: each row goes on after its own last token.
-        # (B, 1, 1, T) -> (B, T), since the rule is the same for every query and head.
-        counted = mask.dense(1, x.shape[1], len(x), device=x.device)[:, 0, 0]
+        counted = mask.counted(len(x), x.shape[1], x.device)
         return x, Decoded(layers, state.length + counted.sum(-1))
 
 

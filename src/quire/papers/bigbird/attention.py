@@ -6,7 +6,7 @@ B batch, H heads, N tokens, K head width, V value width, b tokens a block, L blo
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from quire.nn import devices
 from quire.nn.attention import repeat_heads, softmax_attention
 from quire.nn.masks import Causal, Mask, conjuncts, fit_mask
+from quire.papers.bigbird.caching import bounded
 from quire.papers.bigbird.flex import flex_bigbird
 from quire.papers.bigbird.pattern import BigBirdPattern, check_pattern
 
 CHUNK = 1 << 18
-"""Attention weights that are in memory at a time."""
+"""Attention weights that are in memory at a time on a CPU; elsewhere all of them are."""
 
 FIELDS = tuple(field.name for field in fields(BigBirdPattern))
 
@@ -42,8 +44,8 @@ def bigbird_attention(
         pattern: the blocks that a query attends to.
         mask: hides keys, e.g. `Padding`; `Causal` in it makes the pattern causal.
 
-    On a GPU by torch's flex_attention (compiled at first use), but for double precision, heads
-    narrower than 16 and patterns that count a block twice; else by gathering blocks. The weights
+    On a GPU by torch's flex_attention (compiled at first use), but for double precision and
+    patterns that count a block twice; else by gathering blocks. The weights
     are computed again in the backward pass; they have no dropout. A second derivative is an error.
     Inside torch.compile and torch.export blocks are gathered, all at once, the random ones as a
     constant: a graph is for one length and, exported, for any batch.
@@ -73,10 +75,9 @@ def bigbird_attention(
     pattern, rest = split_causal(pattern, fit_mask(mask, q, k))
     if pattern.is_full(q.shape[2]) or q.shape[2] == 0:
         return softmax_attention(q, k, v, rest)
-    narrow = min(q.shape[-1], v.shape[-1]) < 16  # flex_attention has no kernel for these
     compiling = torch.compiler.is_compiling()
     double = q.dtype == torch.float64
-    plain = not (narrow or compiling or double or pattern.repeats(q.shape[2], q.shape[1]))
+    plain = not (compiling or double or pattern.repeats(q.shape[2], q.shape[1]))
     if q.is_cuda and plain:
         return flex_bigbird(q, k, v, pattern, rest)
     return gathered_bigbird(q, k, v, pattern, rest)
@@ -122,10 +123,11 @@ def _plan(values: tuple[Any, ...], length: int, heads: int) -> Rows:
 _plan._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-@lru_cache(maxsize=64)
-def _arrays(
-    pattern: BigBirdPattern, length: int, heads: int
-) -> tuple[int, NDArray[np.int64], NDArray[np.bool_], tuple[bool, ...]]:
+Arrays = tuple[int, NDArray[np.int64], NDArray[np.bool_], tuple[bool, ...]]
+
+
+@bounded(lambda arrays: int(arrays[1].nbytes + arrays[2].nbytes) + 8 * len(arrays[3]))
+def _arrays(pattern: BigBirdPattern, length: int, heads: int) -> Arrays:
     # Arrays are kept, not tensors: one that is made while a model is exported is no real one.
     some = replace(pattern, random=0, rule="even") if pattern.counts_again else pattern
     table = some.table(length, heads)
@@ -316,9 +318,10 @@ def _weights(q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
     weights = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32)).to(scores.dtype)
     if allowed is not None:
         # Such a row is uniform by now; it gives zeros, forwards and backwards. It is rare, so that
-        # one asks first, except where a graph is traced, which cannot branch on the answer.
+        # one asks first, except where a graph is traced, which cannot branch on the answer, or
+        # where the answer must be waited for.
         nowhere = ~allowed.any(-1, keepdim=True)
-        if torch.compiler.is_compiling() or nowhere.any():
+        if torch.compiler.is_compiling() or devices.is_accelerator(q) or nowhere.any():
             weights = weights.masked_fill_(nowhere, 0.0)
     return weights
 
@@ -335,7 +338,7 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
     (batch, heads), b = lanes, job.block
     # One row for each block of queries of each lane, a pair of example and head; examples have the
     # same rows.
-    index, valid = (t.repeat(batch, 1, 1).flatten(0, 1).to(device) for t in job.rows[1:3])
+    index, valid = (t.to(device).repeat(batch, 1, 1).flatten(0, 1) for t in job.rows[1:3])
     count, blocks = job.rows.blocks.shape[1], -(-length // b)
     number = torch.arange(index.shape[0], device=device)
     # Blocks of keys of all lanes stand in one list too, `blocks` of them a lane.
@@ -344,7 +347,11 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
     plain = length == blocks * b and job.mask is None and not job.causal
     full = job.rows.full if plain else (False,) * (heads * count)
     inner = torch.arange(b, device=device)
-    for some, every in _slices(batch, full, max(1, CHUNK // (b * b * index.shape[-1]))):
+    # A graph would hold every slice once more, and could not serve batches of any size.
+    whole = torch.compiler.is_compiling() or devices.is_accelerator(inner)
+    for some, every in _slices(
+        batch, full, max(1, CHUNK // (b * b * index.shape[-1])), whole=whole
+    ):
         allowed = None
         if not every:
             # Positions of keys and queries within their text, as masks want them. A place that only
@@ -362,13 +369,18 @@ def _chunks(lanes: Sequence[int], length: int, job: _Job, device: torch.device) 
         yield _Chunk(some, keys[some], allowed)
 
 
-def _slices(batch: int, full: tuple[bool, ...], size: int) -> Iterator[tuple[slice, bool]]:
+def _slices(
+    batch: int, full: tuple[bool, ...], size: int, *, whole: bool
+) -> Iterator[tuple[slice, bool]]:
     """Slices of the rows of all examples, and whether every place of the rows in it counts.
 
-    batch: B. full: of each row of one example, whether every place counts. size: rows of a slice.
+    Args:
+        batch: B.
+        full: of each row of one example, whether every place counts.
+        size: rows of a slice.
+        whole: whether there is one slice.
     """
-    if torch.compiler.is_compiling():
-        # A graph would hold every slice once more, and could not serve batches of any size.
+    if whole:
         yield slice(None), all(full)
         return
     full = full * batch

@@ -82,7 +82,7 @@ class ETCAttention(nn.Module):
             owner = torch.full((batch, length), -1, device=long.device)
         counts = torch.ones(batch, length, dtype=torch.bool, device=long.device)
         if mask is not None:
-            counts = mask.dense(1, length, batch, device=long.device)[:, 0, 0]
+            counts = mask.counted(batch, length, long.device)
         q, k, v = self._split(self.long(long))
         gq, gk, gv = self._split(self.tokens(tokens))
         belongs = owner[..., None] == torch.arange(few, device=long.device)  # (B, N, G)

@@ -11,12 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from quire.nn.masks import Mask
+from quire.papers.bigbird.caching import bounded
 from quire.papers.bigbird.pattern import BigBirdMask, BigBirdPattern
 
 TILE = 128
 """Tokens of a block of flex_attention."""
+
+NARROWEST = 16
+"""Columns that flex_attention's kernels need."""
 
 
 def flex_bigbird(
@@ -24,8 +29,11 @@ def flex_bigbird(
 ) -> Tensor:
     """As `bigbird_attention`, by torch's flex_attention: compiled on a GPU, on a CPU a slow
     reference without a backward pass."""
-    length, heads = q.shape[2], q.shape[1]
+    length, heads, width, values = q.shape[2], q.shape[1], q.shape[3], v.shape[3]
     blocks = block_mask(pattern, length, heads, str(q.device))
+    # Columns of zeros make narrow heads as wide as the narrowest kernel: no score changes.
+    q, k = (pad(x, (0, max(0, NARROWEST - width))) for x in (q, k))
+    v = pad(v, (0, max(0, NARROWEST - values)))
     score_mod = None
     if mask is not None:
         rule = mask.mask_mod
@@ -34,15 +42,25 @@ def flex_bigbird(
             return torch.where(rule(batch, head, i, j), score, -float("inf"))
 
     attend = _compiled_flex() if q.is_cuda else _flex()
-    return attend(q, k, v, score_mod=score_mod, block_mask=blocks)
+    out = attend(q, k, v, score_mod=score_mod, block_mask=blocks, scale=width**-0.5)
+    return out[..., :values]
 
 
-@lru_cache(maxsize=64)
+def _size(blocks: Any) -> int:
+    """Bytes of a block mask and of the table that its rule looks into."""
+    listed = (blocks.kv_num_blocks, blocks.kv_indices, blocks.full_kv_indices)
+    # The transposed lists, for the backward pass, are as large.
+    return 2 * sum(x.numel() * x.element_size() for x in listed if x is not None)
+
+
+@bounded(_size, 1 << 28)
 def block_mask(pattern: BigBirdPattern, length: int, heads: int, device: str) -> Any:
     """flex_attention's form of the pattern, from its table of blocks: no (N, N) tensor is made."""
     from torch.nn.attention.flex_attention import BlockMask
 
-    some, all_ = _tile(pattern, length, heads)
+    # Where heads share their blocks, so do they the lists.
+    listed = 1 if pattern.shared or pattern.random == 0 else heads
+    some, all_ = _tile(pattern, length, listed)
     partial, whole = (_list_tiles(tiles, device) for tiles in (some & ~all_, all_))
     mask = BigBirdMask(pattern, length, heads).to(device)
     return BlockMask.from_kv_blocks(

@@ -171,7 +171,7 @@ def _allowed(
 ) -> Tensor:
     """(B, N) bool."""
     if isinstance(allowed, Padding):
-        return allowed.dense(1, length, batch, device=device)[:, 0, 0]
+        return allowed.counted(batch, length, device)
     if allowed is None:
         return torch.ones(batch, length, dtype=torch.bool, device=device)
     if allowed.dtype != torch.bool or allowed.shape != (batch, length):

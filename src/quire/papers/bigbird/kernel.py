@@ -98,7 +98,7 @@ class BigBirdAttention(nn.Module):
         """
         counts = None
         if fit_mask(mask, k, k) is not None and mask is not None:
-            counts = mask.dense(1, k.shape[2], len(k), device=k.device)[:, 0, 0]
+            counts = mask.counted(len(k), k.shape[2], k.device)
         if state is None:
             cache = Cache(k, v, k.shape[2], counts, Extent(k.shape[2]))
             return Written(cache, None if counts is None else _last(counts), False)

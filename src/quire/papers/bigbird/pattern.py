@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quire.nn.masks import Mask
+from quire.papers.bigbird.caching import bounded
 from quire.papers.bigbird.plans import draw_transformers
 
 Rule = Literal["even", "original", "transformers", "transformers_evaluation"]
@@ -300,7 +301,7 @@ def _repeats(pattern: BigBirdPattern, length: int, heads: int) -> bool:
     return twice or bool(np.take_along_axis(fixed[:, 1:-1], plan, -1).any())
 
 
-@lru_cache(maxsize=64)
+@bounded(lambda table: int(table.nbytes))
 def _table(pattern: BigBirdPattern, length: int, heads: int) -> NDArray[np.bool_]:
     count = pattern.blocks(length)
     if pattern.is_full(length):

@@ -13,6 +13,7 @@ from torch.nn.functional import dropout as drop
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from quire.nn import devices
 from quire.papers.hopfield.weightings import SimplexMap, check_weighting
 
 Beta = float | Tensor
@@ -45,7 +46,8 @@ def associate(
             state that may see nothing gives zeros.
         weighting: What makes weights of the scores in place of softmax.
         dropout: Probability for each weight.
-        chunk: Patterns at a time; memory is then O(S chunk), forward and backward.
+        chunk: Patterns at a time; memory is then O(S chunk), forward and backward. An accelerator
+            takes at least an eighth of them at a time.
 
     Raises ValueError for a chunk below 1, or with a weighting or dropout, a beta that is not
     positive, a mask of integers or of another size, TypeError for a mask that is no tensor or a
@@ -65,13 +67,22 @@ def associate(
         stored, values = pad(stored, (0, 0, 0, 1)), pad(values, (0, 0, 0, 1))
         mask = torch.zeros(1, dtype=torch.bool, device=state.device)
     if chunk is not None:
+        chunk = devices.piece_size(stored, chunk, stored.shape[-2])
         pieces = list(zip(stored.split(chunk, -2), values.split(chunk, -2), strict=True))
         masks = [None] if mask is None else mask.split(chunk, -1)
         return stream(state, pieces, lambda k, v: (k, v), beta=beta, masks=masks)
-    if weighting is None and not dropout:
+    if weighting is None and not dropout and not _is_flat(state, stored):
         return _associate_fused(state, stored, values, beta, mask)
     weights = association_weights(state, stored, beta=beta, mask=mask, weighting=weighting)
     return drop(weights, dropout) @ values
+
+
+def _is_flat(state: Tensor, stored: Tensor) -> bool:
+    """Whether there are so few states, on an accelerator, that scores are no larger than patterns.
+
+    Fused kernels there share out states, not patterns: one state goes through all of them alone.
+    """
+    return devices.is_accelerator(state) and state.shape[-2] <= stored.shape[-1]
 
 
 def association_weights(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from quire.nn import Mask, Padding
+from quire.nn import Mask, Padding, devices
 from quire.papers.hopfield.association import (
     Beta,
     associate,
@@ -37,7 +37,8 @@ class Association:
         normalize: Whether states and patterns get layer normalisation there, without parameters.
         weighting: What makes weights of the scores in place of softmax, e.g. `sparsemax`.
         dropout: Probability for each weight, in training, when values are read.
-        chunk: Patterns at a time, for memory that does not grow with N; for softmax alone.
+        chunk: Patterns at a time, for memory that does not grow with N; for softmax alone. As in
+            `associate`.
         zero: Whether a pattern and value of zeros is added, to associate with nothing.
 
     Raises TypeError for a weighting that is no function or steps that are no whole number,
@@ -347,9 +348,9 @@ class Hopfield(nn.Module):
                 options: dict[str, Any] = {"mask": mask, "weighting": rule.weighting}
                 mixed = associate(wide, x, y, beta=1.0, **options)
             else:
-                self._check_chunk()
-                masks = [None] if mask is None else list(mask.split(rule.chunk, -1))
-                parts = (x.split(rule.chunk, 1) for x in (stored, projection))
+                chunk = self._piece_size(stored)
+                masks = [None] if mask is None else list(mask.split(chunk, -1))
+                parts = (x.split(chunk, 1) for x in (stored, projection))
                 pieces = list(zip(*parts, strict=True))
                 mixed = stream(wide, pieces, read, beta=1.0, masks=masks)
             mixed = mixed[:, 0].unflatten(1, (self.heads, -1))  # (B, H, S, Ds or Dp)
@@ -364,16 +365,17 @@ class Hopfield(nn.Module):
 
         return mix(self._settle(q, lambda q: mix(q, False)), True)
 
-    def _check_chunk(self) -> None:
+    def _piece_size(self, stored: Tensor) -> int:
+        """Patterns of stored (B, N, Ds) at a time."""
         if self.association.weighting or self.association.dropout or self.association.zero:
             raise ValueError("chunk is for softmax without dropout and without a zero pattern")
+        return devices.piece_size(stored, self.association.chunk or 1, stored.shape[1])
 
     def _associate_in_chunks(
         self, q: Tensor, stored: Tensor, projection: Tensor, mask: Tensor | None, beta: Beta
     ) -> Tensor:
         """The association over chunks of patterns, arguments as before: (B, H, S, V)."""
-        chunk = self.association.chunk or 1
-        self._check_chunk()
+        chunk = self._piece_size(stored)
         masks = [None] if mask is None else list(mask.split(chunk, -1))
         # Chunks of the inputs, not of keys and values: these are made of one chunk at a time, so
         # that a bag's projections are never in memory together.
@@ -394,8 +396,11 @@ class Hopfield(nn.Module):
         # Heads differ in beta and so in speed; one that stands still must not drift on while
         # another one moves, or its result would depend on its neighbours.
         active = torch.ones(self.heads, dtype=torch.bool, device=q.device)
-        steps = range(rule.limit if rule.steps is None else rule.steps)
-        for _ in steps:
+        steps = rule.limit if rule.steps is None else rule.steps
+        # A traced graph cannot stop early, and a device would have to be waited for: there the
+        # updates that are left change nothing.
+        patient = devices.is_accelerator(q)
+        for step in range(steps):
             new = update(q)
             if rule.tolerance > 0:
                 # Whether a state of the batch moves, (H,), without gradient: it decides when to
@@ -404,8 +409,8 @@ class Hopfield(nn.Module):
                 new = torch.where(active[:, None, None], new, q)
                 active = active & moves.any(2).any(0)
             q = new
-            # A traced graph cannot stop early: there the updates that are left change nothing.
-            if not torch.compiler.is_compiling() and not active.any():
+            look = not patient or (rule.steps is None and step % devices.STRIDE == 0)
+            if look and not torch.compiler.is_compiling() and not active.any():
                 break
         return q
 

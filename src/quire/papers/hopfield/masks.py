@@ -63,9 +63,7 @@ def read_counts(counts: Tensor | Padding, stored: Tensor) -> Tensor:
     """
     bags, patterns = stored.shape[:2]
     if isinstance(counts, Padding):
-        fitted = fit_mask(counts, stored[:, None], stored[:, None])
-        assert fitted is not None
-        return fitted.dense(1, patterns, bags, device=stored.device)[:, 0, 0]
+        return counts.counted(bags, patterns, stored.device)
     check_tensor("counts", counts, "of bool, (bags, patterns), a Padding of quire.nn")
     if counts.dtype != torch.bool or counts.shape != (bags, patterns):
         raise ValueError(f"counts must be bool {(bags, patterns)}, got {counts.dtype} "

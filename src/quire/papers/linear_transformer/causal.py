@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
+from quire.nn import devices
+
 
 def causal_attention(
     q: Tensor, k: Tensor, v: Tensor, *, eps: float = 1e-6, chunk: int = 64
@@ -216,12 +218,17 @@ def widen(x: Tensor) -> Tensor:
 
 
 def split_blocks(q: Tensor, v: Tensor, chunk: int) -> list[slice]:
-    """Stretches of whole chunks that are computed together: as many as fit a processor's cache."""
-    # In numbers. On an accelerator as much as its memory takes with ease.
-    room = 2**18 if q.device.type == "cpu" else 2**26
+    """Stretches of whole chunks that are computed together: as many as fit a processor's cache.
+
+    On an accelerator all of them: few large products, and a state a chunk is no more than keys and
+    values are.
+    """
+    length = q.shape[1]
+    if devices.is_accelerator(q):
+        return [slice(0, length)]
+    room = 2**18  # in numbers
     each = max(1, len(q) * max(chunk * chunk, q.shape[-1] * (v.shape[-1] + 1)))
     width = chunk * max(1, room // each)
-    length = q.shape[1]
     return [slice(start, min(start + width, length)) for start in range(0, length, width)]
 
 
@@ -263,6 +270,15 @@ def scan_sums(
         backwards: Whether the last chunk comes first.
     """
     products = torch.bmm(left.mT, right).view(len(state), -1, *state.shape[1:])
+    if devices.is_accelerator(products):
+        # One sum over the chunks. Within a cache, on a CPU, a loop over them is faster.
+        if backwards:
+            products = products.flip(1)
+        sums = torch.cat((state[:, None], products), 1).cumsum(1)
+        before, state = sums[:, :-1], sums[:, -1]
+        if backwards:
+            before = before.flip(1)
+        return before.flatten(0, 1), state
     before = torch.empty_like(products)
     order = range(products.shape[1])
     for chunk in reversed(order) if backwards else order:

@@ -19,6 +19,7 @@ from quire.nn import (
     MultiHeadAttention,
     Padding,
     SinusoidalPositions,
+    devices,
     softmax_attention,
 )
 from quire.nn.transformer import Decoded, Norm
@@ -166,15 +167,25 @@ def generate(
         raise ValueError(f"tokens must be at least 0, got {tokens}")
     written, state = [prompt], None
     stopped = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-    for _ in range(tokens):
+    ended: list[Tensor] = []  # since the last look, whether all rows have stopped
+    for step in range(tokens):
         outputs, state = extend(written[-1], state)
         token = choose(outputs[:, -1])
         if stop is not None:
             token = token.masked_fill(stopped, stop)
             stopped = stopped | (token == stop)
         written.append(token[:, None])
-        if stop is not None and bool(stopped.all()):
+        if stop is None:
+            continue
+        ended.append(stopped.all())
+        if devices.is_accelerator(prompt) and len(ended) < devices.STRIDE and step + 1 < tokens:
+            continue
+        ends = torch.stack(ended).tolist()
+        if True in ends:
+            # What was written between the end and this look is the stop alone.
+            written = written[: len(written) - len(ends) + ends.index(True) + 1]
             break
+        ended = []
     return torch.cat(written, 1)
 
 

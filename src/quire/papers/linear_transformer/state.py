@@ -77,8 +77,8 @@ def map_keys(feature_map: FeatureMap, k: Tensor, paddings: list[Padding] | None 
     grows = has_exponents(feature_map)
     mapped = map_exponents(feature_map, k) if grows else feature_map(k)
     for padding in paddings or []:
-        counts = padding.dense(1, k.shape[-2], len(k), device=k.device)
-        mapped = mapped.masked_fill(~counts.mT, -torch.inf if grows else 0.0)
+        counts = padding.counted(len(k), k.shape[-2], k.device)[:, None, :, None]
+        mapped = mapped.masked_fill(~counts, -torch.inf if grows else 0.0)
     return mapped
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from quire.nn import devices
 from quire.papers.pondernet.ponder import Step, Tree, begin, map_tensors
 
 
@@ -77,11 +78,13 @@ class ACT(nn.Module):
             weight = torch.where(stops, left, torch.where(running, hazard, 0.0))
             remainder = torch.where(stops, left, remainder)
             steps = steps + running
-            mean = _accumulate(mean, (prediction, state), weight)
+            mean = _accumulate(mean, (prediction, state), weight, running)
             running = running & ~stops
             spent = torch.where(running, spent + hazard, spent)
-            # Looking at values would break a compiled graph; there all `last` steps run.
-            if not torch.compiler.is_compiling() and not running.any():
+            # Looking at values would break a compiled graph, where all `last` steps run, and wait
+            # for a device.
+            look = not devices.is_accelerator(logit) or n % devices.STRIDE == 0
+            if look and not torch.compiler.is_compiling() and not running.any():
                 break
         mean = map_tensors(lambda total, leaf: total.to(leaf.dtype), mean, (prediction, state))
         return ACTOutput(mean[0], mean[1], steps + remainder, steps)
@@ -104,14 +107,25 @@ def _scale(leaf: Tensor, weight: Tensor) -> Tensor:
     return leaf.to(wide).masked_fill(weight == 0, 0.0) * weight
 
 
-def _accumulate(total: Tree, state: Tree, weight: Tensor) -> Tree:
-    """The weighted sum so far with one more term; a counter is not averaged but the last one."""
+def _accumulate(total: Tree, state: Tree, weight: Tensor, running: Tensor) -> Tree:
+    """The weighted sum so far with one more term; a counter is not averaged but the last one.
+
+    Args:
+        total: The sum, None before the first term.
+        state: The term.
+        weight: (B[, T]).
+        running: (B[, T]), who ran in this step: where nobody did, a counter stays.
+    """
     if total is None:
         return map_tensors(
             lambda leaf: _scale(leaf, weight) if leaf.is_floating_point() else leaf, state
         )
     return map_tensors(
-        lambda leaf, sum_: sum_ + _scale(leaf, weight) if leaf.is_floating_point() else leaf,
+        lambda leaf, sum_: (
+            sum_ + _scale(leaf, weight)
+            if leaf.is_floating_point()
+            else torch.where(running.any(), leaf, sum_)
+        ),
         state,
         total,
     )

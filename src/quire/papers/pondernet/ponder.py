@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from torch.utils.checkpoint import checkpoint
 
+from quire.nn import devices
 from quire.papers.pondernet.rules import (
     Answer,
     StopRule,
@@ -79,14 +80,15 @@ class Ponder(nn.Module):
         min_steps: No halting before this step.
         eps: Train until all have stopped with probability above 1 - eps; None unrolls N steps. The
             paper has 0.05.
-        check_every: Steps between two looks at the eps rule: each look waits for a GPU.
+        check_every: Steps between two looks at the eps rule.
         halting: A halting network of its own, `(context, state) -> halt_logit`; None is the step's.
         detach_halting: That network reads a detached state, so that halting never trains the step.
         recompute: Keep only the states; each step is run again in the backward pass.
 
     The eps rule (section 2.1) shortens training as a network grows sure of when to stop; give its
-    prior a horizon then (see `GeometricPrior`). Without it the graph is fixed, as `torch.compile`
-    likes it, and nothing waits for a GPU. Raises `ValueError` for `max_steps`
+    prior a horizon then (see `GeometricPrior`). A GPU is waited for at every fourth look, and what
+    was computed too much by then is dropped. Without the rule the graph is fixed, as
+    `torch.compile` and CUDA graphs like it, and nothing waits. Raises `ValueError` for `max_steps`
     or `check_every` below 1, `min_steps` outside 1..max_steps and `eps` outside (0, 1).
 
     Example:
@@ -137,18 +139,33 @@ class Ponder(nn.Module):
         context, state = self.begin(x, state)
         # Evaluation sees the whole distribution: the rule belongs to training.
         eps = self.eps if self.training else None
-        predictions, logits = [], []
+        predictions, logits, states = [], [], []
         log_survival: Tensor | None = None
+        sure: list[Tensor] = []  # at each look, whether all have stopped
         for n in range(1, steps + 1):
             prediction, state, logit = self.advance(n, context, state)
             predictions.append(prediction)
             logits.append(logit)
-            if eps is not None:
-                # The rule only cuts the unroll: no gradient, and no survival kept where it is off.
-                log_continue = logsigmoid(-widen(logit.detach()))
-                log_survival = log_continue if log_survival is None else log_survival + log_continue
-                if n % self.check_every == 0 and bool((log_survival < math.log(eps)).all()):
-                    break
+            if eps is None:
+                continue
+            # The rule only cuts the unroll: no gradient, and no survival kept where it is off.
+            log_continue = logsigmoid(-widen(logit.detach()))
+            log_survival = log_continue if log_survival is None else log_survival + log_continue
+            if n % self.check_every:
+                continue
+            states.append(state)
+            sure.append((log_survival < math.log(eps)).all())
+            # A device has to be waited for: several looks are read at once, and what was computed
+            # after the one that ends the unroll is dropped.
+            if devices.is_accelerator(logit) and len(sure) < devices.STRIDE and n < steps:
+                continue
+            ends = torch.stack(sure).tolist()
+            if True in ends:
+                late = len(sure) - 1 - ends.index(True)
+                kept = (n // self.check_every - late) * self.check_every
+                predictions, logits, state = predictions[:kept], logits[:kept], states[-1 - late]
+                break
+            states, sure = [], []
         return Unroll(torch.stack(predictions), torch.stack(logits), state)
 
     def _steps(self, max_steps: int | None) -> int:
@@ -227,6 +244,8 @@ class Ponder(nn.Module):
                 state = keep(state, before, rows.running)
             forced = n == last and forces_last(rule)
             rows = rows.decide(prediction, widen(logit), rule, forced=forced)
+            if n < last and n % devices.STRIDE and devices.is_accelerator(logit):
+                continue  # who has stopped changes no more, and to look would wait for the device
             # An example stays until its last token has stopped.
             alive = rows.running.any(1) if logit.dim() == 2 else rows.running
             none_left = n == last or not alive.any()
