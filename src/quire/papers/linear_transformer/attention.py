@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from quire.nn import Causal, Mask, Padding, conjuncts, fit_mask, repeat_heads
+from quire.papers.linear_transformer import fused
 from quire.papers.linear_transformer.causal import (
     causal_attention,
     causal_product,
@@ -17,6 +18,7 @@ from quire.papers.linear_transformer.causal import (
     without_autocast,
 )
 from quire.papers.linear_transformer.features import elu_plus_one
+from quire.papers.linear_transformer.fused import fused_causal_attention
 from quire.papers.linear_transformer.state import (
     FeatureMap,
     Sums,
@@ -67,12 +69,15 @@ def linear_attention(
     """
     check_shapes(q, k, v)
     causal, paddings = _read(fit_mask(mask, q, k), causal)
+    is_fused = causal and not has_exponents(feature_map) and fused.serves(q, k, v)
+    dtype = v.dtype
+    if not is_fused:  # whose kernels sum in float32 by themselves
+        q, k, v = widen(q), widen(k), widen(v)
     with without_autocast(q):
-        queries, values = widen(q), widen(v)
         if not causal:
-            state = sum_keys(feature_map, widen(k), values, paddings)
-            return read_state(state, feature_map, queries, eps).to(v.dtype)
-        keys = map_keys(feature_map, widen(k), paddings)
+            state = sum_keys(feature_map, k, v, paddings)
+            return read_state(state, feature_map, q, eps).to(dtype)
+        keys, values = map_keys(feature_map, k, paddings), v
         keys, values = repeat_heads(q, keys, values)
         # The causal form has a key for each query: those beyond the last query go unseen, and
         # keys that are missing are zeros, which weigh nothing.
@@ -81,12 +86,13 @@ def linear_attention(
             keys = pad(keys, more, value=-torch.inf if has_exponents(feature_map) else 0.0)
             values = pad(values, more)
         if has_exponents(feature_map):
-            exponents = map_exponents(feature_map, queries)
-            return attend_by_exponents(exponents, keys, values, None, eps=eps)[0].to(v.dtype)
+            exponents = map_exponents(feature_map, q)
+            return attend_by_exponents(exponents, keys, values, None, eps=eps)[0].to(dtype)
         # Batch and heads are alike to the sums: one batch of matmuls for both.
-        rows = (x.flatten(0, 1) for x in (feature_map(queries), keys, values))
-        attended = causal_attention(*rows, eps=eps, chunk=chunk)
-    return attended.unflatten(0, q.shape[:2]).to(v.dtype)
+        rows = (x.flatten(0, 1) for x in (feature_map(q), keys, values))
+        attend = fused_causal_attention if is_fused else causal_attention
+        attended = attend(*rows, eps=eps, chunk=chunk)
+    return attended.unflatten(0, q.shape[:2]).to(dtype)
 
 
 def naive_linear_attention(
