@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import quire.papers
-from quire.lab import try_run
+from quire.lab import Config, try_run
 from quire.lab.errors import Diverged, Interrupted, MissingError, RunError, UserError
 from quire.lab.execute import execute
 from quire.lab.job import Job, Options, Target, jobs_for
@@ -72,6 +72,30 @@ def test_overrides_and_seeds_have_folders_of_their_own(tmp_path):
     }
     assert len(folders) == 3
     assert "laptop-custom" in str(job(tmp_path, overrides={"steps": 41}).directory)
+
+
+def test_compilation_is_asked_for_by_the_config_and_happens_on_a_gpu(tmp_path, monkeypatch):
+    plain, asked = job(tmp_path), job(tmp_path, overrides={"compile": True})
+    # Elsewhere it decides nothing: the folder's digest is the same.
+    assert plain.directory.name == asked.directory.name
+    outcome = execute(asked)
+    assert outcome.status == "done"
+    assert outcome.metrics == execute(plain).metrics
+
+    calls = []
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **how: calls.append((type(self), how))
+    )
+    for device, config in itertools.product(("cpu", "meta"), (True, False)):
+        run = Run(Config(compile=config), tmp_path, seed=0, device=torch.device(device))
+        run.place(torch.nn.Linear(2, 2))
+        assert not calls
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: self)  # no GPU is needed
+    net = torch.nn.Linear(2, 2)
+    for config in (True, False):
+        run = Run(Config(compile=config), tmp_path, seed=0, device=torch.device("cuda"))
+        assert run.place(net) is net
+    assert calls == [(torch.nn.Linear, {"mode": "reduce-overhead"})]
 
 
 def test_the_callers_random_generators_are_left_alone(tmp_path):

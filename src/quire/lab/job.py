@@ -168,7 +168,7 @@ class Job:
             "format": RUN_FORMAT,
             "paper": self.paper,
             "experiment": self.experiment,
-            "config": config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json", exclude={"compile"}),
             "precision": pick_precision(config.precision, device),
             "device": device.type,
             "threads": pick_threads(self.options.threads, device),
@@ -178,6 +178,8 @@ class Job:
             "data": _contents(experiment, config, self.options.data),
             "after": {name: parent.directory.name for name, parent in parents.items()},
         }
+        if config.compile and device.type == "cuda":
+            decides["compile"] = True
         text = json.dumps(decides, sort_keys=True)
         short = hashlib.sha256(text.encode()).hexdigest()[:10]
         preset = f"{self.preset}-custom" if self.overrides else self.preset

@@ -73,6 +73,7 @@ class Run:
         self._record = False
         # On `meta` tensors nothing is computed: only that everything is built and fits together.
         self._is_trial = device.type == "meta"
+        self._is_compiled = config.compile and device.type == "cuda"
         self._logged: dict[str, float] = {}
         self._writes = distributed.rank() == 0
         self._journal = Journal(directory / "metrics.jsonl", writes=self._writes)
@@ -81,8 +82,12 @@ class Run:
     # Before the loop
 
     def place(self, module: M) -> M:
-        """`module` on this run's device; under torchrun, as torch's data-parallel replica of it."""
-        return distributed.replicate(module.to(self.device))
+        """`module` on this run's device, compiled there if the config asks for it; under torchrun,
+        as torch's data-parallel replica of it."""
+        module = module.to(self.device)
+        if self._is_compiled:
+            module.compile(mode="reduce-overhead")  # in place: names in its state dict stay
+        return distributed.replicate(module)
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """Autocast in the precision that the config asks for."""
@@ -149,6 +154,9 @@ class Run:
             for step in () if done else range(begin, total):
                 self.step = step
                 self._record = step % every == 0 or step == total - 1
+                if self._is_compiled:
+                    # What a CUDA graph gave in the step before may be written over from here on.
+                    torch.compiler.cudagraph_mark_step_begin()
                 yield step if batch_at is None else self._fetch(batch_at, step)
                 self._write_record(name, step, total)
                 self._count_down()
