@@ -191,7 +191,31 @@ def test_kept_numbers_are_a_running_mean_to_the_last_bit():
     kept, mean = Kept(), 0.0
     for count, value in enumerate(torch.rand(50, generator=torch.Generator().manual_seed(0)), 1):
         mean += (float(value) - mean) / count
-        assert kept.average("loss", value) == mean
+        kept.average("loss", value)
+        assert kept.numbers["loss"] == mean
+
+
+def test_a_running_mean_on_an_accelerator_is_read_seldom(monkeypatch):
+    class Far(torch.Tensor):
+        device = torch.device("cuda")
+        __torch_function__ = torch._C._disabled_torch_function_impl
+
+    values = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    near, far, reads = Kept(), Kept(), []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: reads.append(len(x)) or tolist(x))
+    monkeypatch.setattr("quire.lab.training.UNREAD", 20)
+    for value in values:
+        far.average("loss", value.as_subclass(Far))
+    assert reads == [20, 20]
+    saved = far.state_dict()
+    assert reads == [20, 20, 10]
+    for value in values:
+        near.average("loss", value)
+    assert saved == near.state_dict()
+    far.average("loss", values[0].as_subclass(Far))
+    far.load_state_dict(saved)  # what was not read yet belongs to the time before
+    assert far.state_dict() == saved
 
 
 def test_kept_numbers_come_back_from_a_checkpoint(tmp_path):

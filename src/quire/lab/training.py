@@ -167,6 +167,9 @@ def divided_at(step: int, milestones: Sequence[float], *, by: float = 0.1) -> fl
 
 # Numbers
 
+UNREAD = 500
+"""Values of a running mean that may wait on an accelerator to be read together."""
+
 
 class Kept:
     """Numbers and series by name that are saved with the run: give it to `run.steps(state=...)`.
@@ -177,28 +180,53 @@ class Kept:
     Example:
         >>> kept = Kept(best=0.0)
         >>> kept.numbers["best"] = 0.5
-        >>> kept.add("auc", 0.9), kept.average("loss", 3.0), kept.average("loss", 1.0)
-        (None, 3.0, 2.0)
+        >>> kept.add("auc", 0.9)
+        >>> kept.average("loss", 3.0)
+        >>> kept.average("loss", 1.0)
         >>> kept.series, kept.numbers
         ({'auc': [0.9]}, {'best': 0.5, 'loss': 2.0})
     """
 
     def __init__(self, **numbers: float) -> None:
-        self.numbers: dict[str, float] = dict(numbers)
+        self._numbers: dict[str, float] = dict(numbers)
         self.series: dict[str, list[Any]] = {}
         self._counts: dict[str, int] = {}
+        self._unread: dict[str, list[Tensor]] = {}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Single numbers and running means, by name."""
+        for name in list(self._unread):
+            self._read(name)
+        return self._numbers
 
     def add(self, name: str, value: Any) -> None:
         """Put a number, a list, or a tensor or array as nested lists, at the end of a series."""
         self.series.setdefault(name, []).append(_plain(value))
 
-    def average(self, name: str, value: float | Tensor) -> float:
-        """Take one more value into the running mean `numbers[name]`; gives the mean."""
-        number = float(value.detach()) if isinstance(value, Tensor) else float(value)
+    def average(self, name: str, value: float | Tensor) -> None:
+        """Take one more value into the running mean `numbers[name]`.
+
+        A tensor on an accelerator is read with many others later, so that nobody waits for it now.
+        """
+        if isinstance(value, Tensor):
+            unread = self._unread.setdefault(name, [])
+            unread.append(value.detach())
+            if value.device.type != "cpu" and len(unread) < UNREAD:
+                return
+        self._read(name)
+        if not isinstance(value, Tensor):
+            self._take(name, float(value))
+
+    def _read(self, name: str) -> None:
+        values = self._unread.pop(name, [])
+        for number in torch.stack(values).tolist() if values else []:
+            self._take(name, number)
+
+    def _take(self, name: str, number: float) -> None:
         count = self._counts[name] = self._counts.get(name, 0) + 1
-        before = self.numbers.get(name, 0.0) if count > 1 else 0.0
-        self.numbers[name] = before + (number - before) / count
-        return self.numbers[name]
+        before = self._numbers.get(name, 0.0) if count > 1 else 0.0
+        self._numbers[name] = before + (number - before) / count
 
     def state_dict(self) -> dict[str, Any]:
         """All of it, as plain numbers, lists and dicts."""
@@ -210,7 +238,8 @@ class Kept:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put it back. Raises KeyError where `state` is not what `state_dict` gave."""
-        self.numbers = dict(state["numbers"])
+        self._unread = {}
+        self._numbers = dict(state["numbers"])
         self.series = {name: list(values) for name, values in state["series"].items()}
         self._counts = dict(state["counts"])
 
