@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from contract.operators import Operators
+from contract.parts import example, modules
 from quire.nn import Causal, Padding, Window, devices, softmax_attention
 from quire.papers.bigbird import BigBird, BigBirdPattern, ETCAttention, bigbird_attention
 from quire.papers.hopfield import (
@@ -152,6 +153,18 @@ def test_a_mask_of_all_pairs_is_seen():
 
 
 # An accelerator's way, on a CPU
+
+
+@pytest.mark.parametrize(("package", "part"), modules())
+def test_no_module_waits_for_a_device(package, part, monkeypatch):
+    """`ACT` stops when all have stopped: it looks, but not at every step."""
+    monkeypatch.setattr(devices, "is_accelerator", lambda x: True)
+    module, args, kwargs = example(part)
+    for mode in (True, False):
+        module.train(mode)
+        with Operators() as watched:
+            module(*args, **kwargs)
+        assert watched.waits <= (1 if part is ACT else 0)
 
 
 @pytest.fixture

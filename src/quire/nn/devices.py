@@ -10,7 +10,10 @@ STRIDE = 4
 """Steps of a loop between two looks at whether it may end: each look waits for the device."""
 
 PIECES = 8
-"""Pieces that a long sum is cut into at most."""
+"""Pieces that a long sum is cut into on an accelerator, where their numbers fit in `ROOM`."""
+
+ROOM = 1 << 27
+"""Numbers of a piece's largest tensor on an accelerator: 512 MB in single precision."""
 
 
 def is_accelerator(x: Tensor) -> bool:
@@ -18,6 +21,15 @@ def is_accelerator(x: Tensor) -> bool:
     return x.device.type != "cpu"
 
 
-def piece_size(x: Tensor, chunk: int, length: int) -> int:
-    """How many of `length` rows at a time: `chunk` on a CPU, elsewhere all in `PIECES` at most."""
-    return max(chunk, -(-length // PIECES)) if is_accelerator(x) else chunk
+def piece_size(x: Tensor, chunk: int, length: int, each: int) -> int:
+    """How many of `length` rows at a time: `chunk` on a CPU, on an accelerator more.
+
+    Args:
+        x: On the device.
+        chunk: Rows that the caller asks for.
+        length: Rows there are.
+        each: Numbers that a row stands for in the largest tensor of a piece.
+    """
+    if not is_accelerator(x):
+        return chunk
+    return max(chunk, min(-(-length // PIECES), ROOM // max(1, each)))

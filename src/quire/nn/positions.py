@@ -9,6 +9,8 @@ one number or one a row (B,): decoding goes on where the prompt ended.
 import torch
 from torch import Tensor, nn
 
+from quire.nn import devices
+
 
 def sinusoidal(length: int, dim: int) -> Tensor:
     """Sines and cosines of the positions 0..length-1: (length, dim) float32.
@@ -63,11 +65,8 @@ class LearnedPositions(nn.Module):
         """x (B, T, D) -> (B, T, D); unchanged where step > 0."""
         if step > 0:
             return x
-        # Asked for even though `max` waits for the device: an index out of range ends a process on
-        # a GPU, and a slice that is cut to one row would broadcast without a word.
-        last = x.shape[-2] + int(start.max() if isinstance(start, Tensor) else start)
-        if last > len(self.weight):
-            raise ValueError(f"at most {len(self.weight)} tokens have positions, got {last}")
+        # Asked for: a slice that is cut to one row would broadcast without a word.
+        check_room(len(self.weight), x.shape[-2], start, "positions")
         if isinstance(start, Tensor):
             # (B, T) positions, each row from a start of its own -> (B, T, D).
             return x + self.weight[start[..., None] + torch.arange(x.shape[-2], device=x.device)]
@@ -165,3 +164,25 @@ def _waves(position: Tensor, dim: int) -> Tensor:
     angle = _angles(position, dim)
     # (..., T, dim / 2, 2) -> (..., T, dim): sine and cosine of one frequency are neighbours.
     return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2)
+
+
+def check_room(length: int, tokens: int, start: int | Tensor, what: str) -> None:
+    """Raises ValueError, in one line, where tokens stand beyond the last place.
+
+    On an accelerator, where nobody waits for the answer, a tensor is asked there: a place beyond
+    the last one is then an error of the device, at the latest when it is next waited for.
+
+    Args:
+        length: How many places there are.
+        tokens: How many tokens.
+        start: Place of the first one, a number or (B,).
+        what: What tokens up to there have.
+    """
+    if isinstance(start, Tensor) and devices.is_accelerator(start):
+        torch._assert_async((start + tokens <= length).all())
+        return
+    if isinstance(start, Tensor):
+        start = int(start.max()) if len(start) else 0
+    last = tokens + start
+    if last > length:
+        raise ValueError(f"at most {length} tokens have {what}, got {last}")

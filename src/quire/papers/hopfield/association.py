@@ -47,7 +47,7 @@ def associate(
         weighting: What makes weights of the scores in place of softmax.
         dropout: Probability for each weight.
         chunk: Patterns at a time; memory is then O(S chunk), forward and backward. An accelerator
-            takes at least an eighth of them at a time.
+            takes an eighth of them at a time where their scores are few enough.
 
     Raises ValueError for a chunk below 1, or with a weighting or dropout, a beta that is not
     positive, a mask of integers or of another size, TypeError for a mask that is no tensor or a
@@ -67,7 +67,7 @@ def associate(
         stored, values = pad(stored, (0, 0, 0, 1)), pad(values, (0, 0, 0, 1))
         mask = torch.zeros(1, dtype=torch.bool, device=state.device)
     if chunk is not None:
-        chunk = devices.piece_size(stored, chunk, stored.shape[-2])
+        chunk = devices.piece_size(stored, chunk, stored.shape[-2], state[..., 0].numel())
         pieces = list(zip(stored.split(chunk, -2), values.split(chunk, -2), strict=True))
         masks = [None] if mask is None else mask.split(chunk, -1)
         return stream(state, pieces, lambda k, v: (k, v), beta=beta, masks=masks)
@@ -232,7 +232,7 @@ def check_beta(beta: Beta) -> None:
         if not 0 < beta < math.inf:
             raise ValueError(f"beta must be positive and finite, got {beta}")
         return
-    if torch.compiler.is_compiling() or beta.device.type != "cpu":
+    if torch.compiler.is_compiling() or devices.is_accelerator(beta):
         return
     fine = (beta > 0) & beta.isfinite()
     try:

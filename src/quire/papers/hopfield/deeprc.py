@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from quire.nn import devices
+
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 _LETTERS, _RAMPS = 20, 3
 
@@ -170,10 +172,14 @@ class DeepRC(nn.Module):
         A bag without a sequence is pooled to zeros. Raises ValueError for sizes below 0 or that do
         not sum to N.
         """
-        if int(sizes.sum()) != len(codes) or bool((sizes < 0).any()):
+        fine = (sizes.sum() == len(codes)) & (sizes >= 0).all()
+        if devices.is_accelerator(sizes):
+            torch._assert_async(fine)  # an error on the device, for which nobody waits
+        elif not fine:
             raise ValueError(f"bags must have {len(codes)} sequences in all and none fewer than 0, "
                              f"got sizes {sizes.tolist()[:8]}")  # fmt: skip
-        bag = torch.repeat_interleave(torch.arange(len(sizes), device=codes.device), sizes)
+        bags = torch.arange(len(sizes), device=codes.device)
+        bag = bags.repeat_interleave(sizes, output_size=len(codes))
         if self.keep < 1:
             chosen = top_members(self.score(codes), bag, sizes, self.keep)
             codes, bag = codes[chosen], bag[chosen]

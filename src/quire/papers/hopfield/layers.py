@@ -348,7 +348,7 @@ class Hopfield(nn.Module):
                 options: dict[str, Any] = {"mask": mask, "weighting": rule.weighting}
                 mixed = associate(wide, x, y, beta=1.0, **options)
             else:
-                chunk = self._piece_size(stored)
+                chunk = self._piece_size(q, stored)
                 masks = [None] if mask is None else list(mask.split(chunk, -1))
                 parts = (x.split(chunk, 1) for x in (stored, projection))
                 pieces = list(zip(*parts, strict=True))
@@ -365,17 +365,18 @@ class Hopfield(nn.Module):
 
         return mix(self._settle(q, lambda q: mix(q, False)), True)
 
-    def _piece_size(self, stored: Tensor) -> int:
-        """Patterns of stored (B, N, Ds) at a time."""
+    def _piece_size(self, q: Tensor, stored: Tensor) -> int:
+        """Patterns of stored (B, N, Ds) at a time for states q (B, H, S, K)."""
         if self.association.weighting or self.association.dropout or self.association.zero:
             raise ValueError("chunk is for softmax without dropout and without a zero pattern")
-        return devices.piece_size(stored, self.association.chunk or 1, stored.shape[1])
+        chunk = self.association.chunk or 1
+        return devices.piece_size(stored, chunk, stored.shape[1], q[..., 0].numel())
 
     def _associate_in_chunks(
         self, q: Tensor, stored: Tensor, projection: Tensor, mask: Tensor | None, beta: Beta
     ) -> Tensor:
         """The association over chunks of patterns, arguments as before: (B, H, S, V)."""
-        chunk = self._piece_size(stored)
+        chunk = self._piece_size(q, stored)
         masks = [None] if mask is None else list(mask.split(chunk, -1))
         # Chunks of the inputs, not of keys and values: these are made of one chunk at a time, so
         # that a bag's projections are never in memory together.

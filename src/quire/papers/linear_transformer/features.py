@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from quire.nn.positions import check_room
+
 
 class EluPlusOne(torch.autograd.Function):
     """exp(x) below 0, x + 1 above; its derivative is min(phi, 1), so that only phi is kept."""
@@ -199,9 +201,7 @@ class CosineReweighting(nn.Module):
         return self._reweight(q, start), self._reweight(k, start)
 
     def _reweight(self, x: Tensor, start: int | Tensor) -> Tensor:
-        last = x.shape[-2] + (int(start.max()) if isinstance(start, Tensor) else start)
-        if last > self.length:
-            raise ValueError(f"at most {self.length} tokens have a weight, got {last}")
+        check_room(self.length, x.shape[-2], start, "a weight")
         dtype = torch.promote_types(x.dtype, torch.float32)
         token = torch.arange(x.shape[-2], device=x.device, dtype=dtype)
         token = token + (start[:, None, None] if isinstance(start, Tensor) else start)

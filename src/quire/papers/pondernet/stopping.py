@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from quire.nn import devices
+
 Truncation = Literal["remainder", "renormalise"]
 
 CERTAIN = 1e4
@@ -290,7 +292,7 @@ def _check_prior(prior: GeometricPrior | Tensor) -> None:
     if prior.dim() != 1:
         raise ValueError(f"prior must be one weight a step, got shape {tuple(prior.shape)}")
     # A learned prior is made anew each step: looking at its values would make a GPU wait.
-    looked_at = prior.device.type == "cpu" and not torch.compiler.is_compiling()
+    looked_at = not devices.is_accelerator(prior) and not torch.compiler.is_compiling()
     if looked_at and not ((prior >= 0).all() and prior.sum() > 0):
         raise ValueError("prior must hold weights of zero or more with a sum above zero")
 

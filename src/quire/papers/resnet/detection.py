@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quire.nn import devices
 from quire.nn.residual import ResidualNet, at_least_one
 from quire.papers.resnet.frozen import freeze_batch_norm
 from quire.papers.resnet.resnet import channels_of
@@ -114,7 +115,7 @@ def _checked_regions(features: Tensor, boxes: Tensor, image: Tensor) -> Tensor:
     if image.is_floating_point() or image.dtype == torch.bool:
         raise ValueError(f"image must hold whole numbers, indices in the batch; got {image.dtype}")
     # Values are looked at where that does not wait for an accelerator.
-    if features.device.type == "cpu" and not torch.compiler.is_compiling():
+    if not devices.is_accelerator(features) and not torch.compiler.is_compiling():
         if len(image) and not 0 <= int(image.min()) <= int(image.max()) < len(features):
             raise ValueError(
                 f"image must be in 0..{len(features) - 1}, the images of the batch; got "
