@@ -4,6 +4,9 @@ On a CPU small pieces that stay in a cache are faster, and a value is read at no
 can do either ask `is_accelerator`. `meta` tensors, which hold no numbers, go as on an accelerator.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 STRIDE = 4
@@ -19,6 +22,14 @@ ROOM = 1 << 27
 def is_accelerator(x: Tensor) -> bool:
     """Whether x is anywhere but on a CPU."""
     return x.device.type != "cpu"
+
+
+def read(flags: Sequence[Tensor]) -> list[bool]:
+    """The values of scalars of bool, for which a device is waited for once."""
+    if len(flags) == 1:
+        return [bool(flags[0])]
+    values: list[bool] = torch.stack(list(flags)).tolist()
+    return values
 
 
 def piece_size(x: Tensor, chunk: int, length: int, each: int) -> int:

@@ -180,7 +180,7 @@ def generate(
         ended.append(stopped.all())
         if devices.is_accelerator(prompt) and len(ended) < devices.STRIDE and step + 1 < tokens:
             continue
-        ends = torch.stack(ended).tolist()
+        ends = devices.read(ended)
         if True in ends:
             # What was written between the end and this look is the stop alone.
             written = written[: len(written) - len(ends) + ends.index(True) + 1]

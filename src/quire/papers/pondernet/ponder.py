@@ -159,7 +159,7 @@ class Ponder(nn.Module):
             # after the one that ends the unroll is dropped.
             if devices.is_accelerator(logit) and len(sure) < devices.STRIDE and n < steps:
                 continue
-            ends = torch.stack(sure).tolist()
+            ends = devices.read(sure)
             if True in ends:
                 late = len(sure) - 1 - ends.index(True)
                 kept = (n // self.check_every - late) * self.check_every

@@ -17,9 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from quire import data
 from quire.lab import Metrics, Run
-from quire.lab.training import rows_at_once, set_rate, split_rows, update_in_parts
 from quire.nn import Padding
-from quire.papers.bigbird.experiments.learner import decide_rate
+from quire.papers.bigbird.experiments.learner import descend
 from quire.papers.bigbird.experiments.settings import Training
 from quire.papers.bigbird.heads import ClassHead, SpanHead
 from quire.papers.bigbird.model import BigBird, from_transformers
@@ -80,7 +79,6 @@ def finetune(config: Finetune, run: Run) -> Metrics:
     """Accuracy, area under curve, F1 of spans, or ROUGE-1 of summaries, on the test part."""
     train, test = _make() if config.source == "procedural" else _read(config, run.data)
     net = run.place(Answerer(config, _load(config, run), train))
-    adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     pairs = Pairs(train.words, train.target)
     batch_at = data.batches(pairs, config.batch_size, seed=run.seed)
 
@@ -88,11 +86,7 @@ def finetune(config: Finetune, run: Run) -> Metrics:
         with run.precision():
             return net(words, target)
 
-    for words, target in run.steps(config.steps, batch_at, state=(net, adam)):
-        set_rate(adam, decide_rate(config, run.step))
-        count = len(words)
-        parts = split_rows(words, target, rows=rows_at_once(config.tokens_at_once, words.shape[1]))
-        run.log(loss=update_in_parts((sum_part(*p) / count for p in parts), net, adam, clip=1.0))
+    descend(config, run, net, batch_at, sum_part)
     model = getattr(net, "module", net).eval()  # under torchrun it is wrapped
     rows = torch.from_numpy(test.words).split(32)
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,6 @@ def train_tagger(
         model: a `Tagger`, on the run's device.
         batch_at: gives the minibatch of a step.
     """
-    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
 
     def sum_part(words: Tensor, target: Tensor) -> Tensor:
         asked = target >= 0
@@ -39,12 +39,35 @@ def train_tagger(
             scores = model(words, asked)
         return sum_nats(scores, target[asked])
 
-    for words, target, _ in run.steps(config.steps, batch_at, state=(model, adam)):
+    # Parts hold different numbers of questions: sums over one count give the mean of the whole.
+    descend(config, run, model, batch_at, sum_part, count=lambda target: (target >= 0).sum())
+
+
+def descend(
+    config: Training,
+    run: Run,
+    model: nn.Module,
+    batch_at: Callable[[int], Any],
+    sum_part: Callable[[Tensor, Tensor], Tensor],
+    *,
+    count: Callable[[Tensor], int | Tensor] = len,
+) -> None:
+    """Train with Adam, with the gradient's norm clipped at 1.
+
+    Args:
+        config: rate, steps, and how much is in memory at a time.
+        run: the run that it belongs to.
+        model: on the run's device.
+        batch_at: gives the minibatch of a step, inputs (B, N) and targets (B, ...) first.
+        sum_part: the loss of a part of a minibatch, summed.
+        count: what the loss is a mean over, of the targets: by default examples.
+    """
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    for words, target, *_ in run.steps(config.steps, batch_at, state=(model, adam)):
         set_rate(adam, decide_rate(config, run.step))
-        # Parts hold different numbers of questions: sums over one count give the mean of the whole.
-        count = (target >= 0).sum()
+        number = count(target)
         parts = split_rows(words, target, rows=rows_at_once(config.tokens_at_once, words.shape[1]))
-        run.log(loss=update_in_parts((sum_part(*p) / count for p in parts), model, adam, clip=1.0))
+        run.log(loss=update_in_parts((sum_part(*p) / number for p in parts), model, adam, clip=1.0))
 
 
 def decide_rate(config: Training, step: int) -> float:

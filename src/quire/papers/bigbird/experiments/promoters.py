@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from quire import data
 from quire.lab import Metrics, Run
-from quire.lab.training import rows_at_once, set_rate, split_rows, update_in_parts
 from quire.papers.bigbird.experiments.encoders import build_encoder
 from quire.papers.bigbird.experiments.genomics import (
     Bases,
@@ -22,7 +21,7 @@ from quire.papers.bigbird.experiments.genomics import (
     make_negatives,
     shuffle_dinucleotides,
 )
-from quire.papers.bigbird.experiments.learner import decide_rate, sum_nats
+from quire.papers.bigbird.experiments.learner import descend, sum_nats
 from quire.papers.bigbird.experiments.settings import Encoder, Training
 
 
@@ -88,7 +87,6 @@ def promoters(config: Promoters, run: Run) -> Metrics:
         "kmer": lambda: nn.Linear(256, 2),
     }
     net: nn.Module = run.place(nets[config.model]())
-    adam = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
     batch_at = data.batches(train, config.batch_size, seed=run.seed)
 
     def sum_part(x: Tensor, label: Tensor) -> Tensor:
@@ -96,11 +94,7 @@ def promoters(config: Promoters, run: Run) -> Metrics:
             scores = net(x)
         return sum_nats(scores, label)
 
-    for x, label in run.steps(config.steps, batch_at, state=(net, adam)):
-        set_rate(adam, decide_rate(config, run.step))
-        count = len(x)
-        parts = split_rows(x, label, rows=rows_at_once(config.tokens_at_once, x.shape[1]))
-        run.log(loss=update_in_parts((sum_part(*p) / count for p in parts), net, adam, clip=1.0))
+    descend(config, run, net, batch_at, sum_part)
     return _measure(run, net, test)
 
 
