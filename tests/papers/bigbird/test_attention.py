@@ -113,9 +113,10 @@ def test_gradcheck():
 
 
 @pytest.mark.filterwarnings("ignore")  # torch: it is not compiled, as is meant here
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
-def test_flex_attention_gives_the_same(causal):
-    pattern = BigBirdPattern(8, random=2, causal=causal)
+def test_flex_attention_gives_the_same(causal, shared):
+    pattern = BigBirdPattern(8, random=2, causal=causal, shared=shared)
     q, k, v = (t.detach().float()[..., :5] for t in inputs(150))
     for mask in (None, Padding(torch.tensor([150, 70]))):
         expected = implementation.gathered_bigbird(q, k, v, pattern, mask)

@@ -4,7 +4,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Bounded(Generic[T]):
         limit: Bytes that are kept at most.
     """
 
-    def __init__(self, function: Callable[..., T], size: Callable[[T], int], limit: int) -> None:
+    def __init__(self, function: Callable[..., T], size: Callable[[Any], int], limit: int) -> None:
         functools.update_wrapper(self, function)
         self.limit = limit
         self.bytes = 0
@@ -51,7 +51,7 @@ class Bounded(Generic[T]):
 
 
 def bounded(
-    size: Callable[[T], int], limit: int = 1 << 26
+    size: Callable[[Any], int], limit: int = 1 << 26
 ) -> Callable[[Callable[..., T]], Bounded[T]]:
     """Make a function a `Bounded` one.
 

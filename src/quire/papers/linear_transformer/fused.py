@@ -55,11 +55,12 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, eps: float, chunk: int) -> Tensor:
         """The kernels' graph is kept, unless no gradient is asked for."""
-        inputs = [
-            x.detach().requires_grad_(ctx.needs_input_grad[i]) for i, x in enumerate((q, k, v))
-        ]
+        inputs = tuple(
+            x.detach().requires_grad_(needed)
+            for x, needed in zip((q, k, v), ctx.needs_input_grad, strict=False)
+        )
         with torch.enable_grad():
-            out = _attend(*inputs, eps)
+            out = _attend(inputs[0], inputs[1], inputs[2], eps)
         ctx.save_for_backward(q, k, v)
         ctx.inputs, ctx.out, ctx.eps, ctx.chunk = inputs, out, eps, chunk
         return out.detach()
