@@ -157,7 +157,8 @@ class Ponder(nn.Module):
             sure.append((log_survival < math.log(eps)).all())
             # A device has to be waited for: several looks are read at once, and what was computed
             # after the one that ends the unroll is dropped.
-            if devices.is_accelerator(logit) and len(sure) < devices.STRIDE and n < steps:
+            more = n + self.check_every <= steps
+            if more and len(sure) < devices.STRIDE and devices.is_accelerator(logit):
                 continue
             ends = devices.read(sure)
             if True in ends:
