@@ -47,7 +47,7 @@ def flex_bigbird(
 
 
 def _size(blocks: Any) -> int:
-    """Bytes of a block mask and of the table that its rule looks into."""
+    """Bytes of a block mask's lists; the table that its rule looks into is a quarter of them."""
     listed = (blocks.kv_num_blocks, blocks.kv_indices, blocks.full_kv_indices)
     # The transposed lists, for the backward pass, are as large.
     return 2 * sum(x.numel() * x.element_size() for x in listed if x is not None)
