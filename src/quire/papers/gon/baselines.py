@@ -28,9 +28,7 @@ class Autoencoder(nn.Module):
         torch.Size([5, 16])
     """
 
-    def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, loss: Loss = sum_squares
-    ) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, loss: Loss = sum_squares) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

@@ -1,7 +1,7 @@
 """A GON whose outer loss is another than its inner one: here a classifier (section 3).
 
-The inner loss needs the image alone, so that the latent can be made at test; the outer one needs the
-label. Legend: B examples, K latent dimensions, N classes, T trunk width.
+The inner loss needs the image alone, so that the latent can be made at test; the outer one needs
+the label. Legend: B examples, K latent dimensions, N classes, T trunk width.
 """
 
 import torch.nn.functional as F

@@ -8,6 +8,7 @@ outer loss through the inner gradient: hence SiLU and ELU rather than ReLU.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,7 @@ class DenseEncoder(nn.Module):
         activation: Made anew after each hidden layer.
 
     With `hidden=()` it is one affine map, which is all that a one-step origin gradient of a squared
-    loss can be (see `origin`'s test in the experiment `identities`).
+    loss can be.
 
     Example:
         >>> import torch
@@ -226,7 +227,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 def _dense(sizes: Sequence[int], activation: ActivationMaker) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for place, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for place, (before, after) in enumerate(pairwise(sizes)):
         if place:
             layers.append(activation())
         layers.append(nn.Linear(before, after))

@@ -134,7 +134,7 @@ class GON(nn.Module):
         return self.decoder.render(self.encode(x), height, width)
 
     def interpolate(self, first: Tensor, second: Tensor, points: int = 8) -> Tensor:
-        """Reconstructions on the arc between two batches (B, ...), ends included, (points, B, ...)."""
+        """What decodes the arc between two batches (B, ...), ends included: (points, B, ...)."""
         a, b = self.encode(first), self.encode(second)
         shares = torch.linspace(0, 1, points).tolist()
         return torch.stack([self.decode(slerp(a, b, share)) for share in shares])

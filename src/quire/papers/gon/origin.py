@@ -1,4 +1,4 @@
-"""The origin gradient: one step of a reconstruction loss, down from zero, is the latent (section 3).
+"""The origin gradient: one step down a reconstruction loss from zero is the latent.
 
 Legend: B examples, K latent dimensions.
 

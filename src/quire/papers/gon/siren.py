@@ -2,9 +2,9 @@
 
 Legend: B examples, K latent dimensions, P points, D coordinates of a point, C channels.
 
-A coordinate and a latent enter the first layer side by side, W [c; z] + b = W_c c + (W_z z + b). The
-first product is the same for every example and the second for every point, so neither is computed
-more than once, and no tensor of B x P x (D + K) is made.
+A coordinate and a latent enter the first layer side by side, W [c; z] + b = W_c c + (W_z z + b).
+The first product is the same for every example and the second for every point, so neither is
+computed more than once, and no tensor of B x P x (D + K) is made.
 """
 
 from typing import Literal

@@ -65,7 +65,7 @@ class Convolutional(Config):
 
 
 def conv(config: Convolutional, run: Run) -> Metrics:
-    """Errors on held-out and trained pictures, beside principal components of as many dimensions."""
+    """Errors on held-out and trained pictures, beside as many principal components as latents."""
     pictures = load_real(
         config.dataset, run, train=config.train_examples, test=config.test_examples
     )

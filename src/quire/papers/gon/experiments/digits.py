@@ -4,6 +4,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from quire.lab import Config, Metrics, Run
+from quire.papers.gon.baselines import LearnedLatents
 from quire.papers.gon.decoders import DenseDecoder, count_parameters
 from quire.papers.gon.experiments.learner import (
     ACTIVATIONS,
@@ -18,7 +19,6 @@ from quire.papers.gon.experiments.learner import (
     train,
 )
 from quire.papers.gon.experiments.pictures import Pictures, load_digits, take_batch
-from quire.papers.gon.baselines import LearnedLatents
 from quire.papers.gon.gon import GON
 from quire.papers.gon.latents import LatentGaussian
 
@@ -122,7 +122,7 @@ def make_net(config: Digits, pictures: Pictures) -> Net:
 
 
 def show(net: Net, pictures: Pictures, run: Run) -> Metrics:
-    """Reconstructions, samples and a walk between two digits as a figure; how far samples are off."""
+    """A figure of reconstructions, samples and a walk between digits; how far samples are off."""
     net.eval()
     if isinstance(net, LearnedLatents):
         known, seen = net.latents.weight.detach(), net.infer(pictures.test[:SHOWN])

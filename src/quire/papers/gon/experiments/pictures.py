@@ -1,5 +1,5 @@
-"""Pictures to reconstruct, as tensors in [0, 1] on the device: digits, MNIST and its like, Omniglot,
-and shapes that can be drawn at any resolution."""
+"""Pictures to reconstruct, as tensors in [0, 1] on the device: digits, MNIST and its like,
+Omniglot, and shapes that can be drawn at any resolution."""
 
 import math
 from typing import Literal, NamedTuple
