@@ -4,8 +4,8 @@ Legend: B examples, K latent dimensions.
 
 The decoder begins with two linear maps, mean = W u + b and log variance = V u + c. In the inner
 pass u is zero, so the posterior is N(b, exp(c)) for every example; minus the gradient with respect
-to that zero is u in the outer pass. Both passes have the whole negative evidence bound as their loss,
-each with noise of its own.
+to that zero is u in the outer pass. Both passes have the whole negative evidence bound as their
+loss, each with noise of its own.
 """
 
 import math
