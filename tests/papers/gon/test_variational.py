@@ -88,7 +88,7 @@ def test_training_lowers_the_bound() -> None:
         net.bound(x).mean().backward()
         optimizer.step()
     # One bit a picture is all there is; independent pixels would need five.
-    assert float(net.eval().bound(x, draws=20).mean()) < 2.5 * math.log(2)
+    assert net.eval().bound(x, draws=20).mean().item() < 2.5 * math.log(2)
 
 
 def test_bits_and_refusals() -> None:

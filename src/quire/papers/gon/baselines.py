@@ -3,7 +3,6 @@
 Legend: B examples, K latent dimensions, N training examples.
 """
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -69,22 +68,25 @@ class TiedEncoder(nn.Module):
 
     def __init__(self, decoder: DenseDecoder) -> None:
         super().__init__()
-        # Through a list, so that the shared weights are parameters of the decoder alone.
-        self._shared = [m for m in decoder.layers if isinstance(m, nn.Linear)][::-1]
-        activations = [m for m in decoder.layers if not isinstance(m, nn.Linear)]
-        self.activations: Sequence[nn.Module] = activations[::-1]
+        self.decoder = decoder
         self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(layer.in_features)) for layer in self._shared
+            nn.Parameter(torch.zeros(layer.in_features)) for layer in self._linear_layers()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *shape) -> (B, K)."""
         h = x.flatten(1)
-        for place, (layer, bias) in enumerate(zip(self._shared, self.biases, strict=True)):
+        linear = self._linear_layers()
+        activations = [m for m in self.decoder.layers if not isinstance(m, nn.Linear)][::-1]
+        for place, (layer, bias) in enumerate(zip(linear, self.biases, strict=True)):
             h = F.linear(h, layer.weight.T, bias)
-            if place < len(self.activations):
-                h = self.activations[place](h)
+            if place < len(activations):
+                h = activations[place](h)
         return h
+
+    def _linear_layers(self) -> list[nn.Linear]:
+        """The decoder's, last first."""
+        return [m for m in self.decoder.layers if isinstance(m, nn.Linear)][::-1]
 
 
 class LearnedLatents(nn.Module):

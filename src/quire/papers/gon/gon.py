@@ -13,7 +13,7 @@ from quire.papers.gon.origin import Loss, begin, origin, sum_squares
 
 
 class GONOutput(NamedTuple):
-    """What one pass gives."""
+    """What one pass through the net gives."""
 
     reconstruction: Tensor
     """(B, ...), as the data."""
@@ -101,7 +101,7 @@ class GON(nn.Module):
 
     def encode(self, x: Tensor, *, steps: int | None = None) -> Tensor:
         """The latents (B, K); steps: other than the net's own, which a net rarely bears."""
-        start = self.start
+        start: Tensor | None = self.start
         if self.training and self.noise > 0:
             zero = begin(self.decoder, x, self.latent, start)
             start = zero + self.noise * torch.randn_like(zero)
