@@ -39,8 +39,8 @@ class Implicit(Config):
     """How a latent is found; the encoder has three layers of `encoder` units."""
     second_order: bool = True
     """Whether training goes through the inner gradient."""
-    scale: PositiveFloat = 1.0
-    """Length of an inner step, with losses summed over pixels and batch."""
+    scale: PositiveFloat = 1 / 512
+    """Length of an inner step, with losses summed over pixels and batch; published is 1/64."""
     latent: PositiveInt = 16
     """Latent dimensions."""
     hidden: PositiveInt = 64
