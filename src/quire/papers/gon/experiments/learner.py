@@ -120,13 +120,14 @@ class LinearFloor:
     """
 
     def __init__(self, train: Tensor, components: int) -> None:
-        rows = train.flatten(1).cpu().double()
+        rows = train.flatten(1).cpu()
         self.shape = train.shape[1:]
-        self.mean = rows.mean(0)
-        # Of the covariance, whose size does not grow with the number of pictures.
-        _, vectors = torch.linalg.eigh(torch.cov(rows.T))
-        self.directions = vectors[:, -components:]
-        self.codes = (rows - self.mean) @ self.directions
+        mean = rows.mean(0)
+        # Randomised, because an exact decomposition of 3,072 pixels takes longer than the training.
+        asked = min(components + 10, *rows.shape)
+        _, _, directions = torch.svd_lowrank(rows - mean, q=asked, niter=4)
+        self.mean, self.directions = mean.double(), directions[:, :components].double()
+        self.codes = (rows.double() - self.mean) @ self.directions
 
     def measure_error(self, test: Tensor) -> float:
         """Summed squared error of a picture of `test` (N, ...) outside the components' span."""
