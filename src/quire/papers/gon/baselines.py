@@ -1,0 +1,141 @@
+"""What a GON is compared with: autoencoders, tied autoencoders, and latents learned one by one.
+
+Legend: B examples, K latent dimensions, N training examples.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quire.papers.gon.decoders import DenseDecoder
+from quire.papers.gon.gon import GONOutput
+from quire.papers.gon.origin import Loss, sum_squares
+
+
+class Autoencoder(nn.Module):
+    """Encoder, then decoder; gives what a `GON` gives.
+
+    `encoder` gives the latents (B, K) that `decoder` takes. loss: one number an example.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.gon import Autoencoder, DenseDecoder, DenseEncoder
+        >>> net = Autoencoder(DenseEncoder(16, (1, 8, 8)), DenseDecoder(16, (1, 8, 8)))
+        >>> net(torch.rand(5, 1, 8, 8)).latent.shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, loss: Loss = sum_squares) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.loss = loss
+
+    def forward(self, x: Tensor) -> GONOutput:
+        """Data (B, ...) -> reconstructions and latents."""
+        z = self.encoder(x)
+        return GONOutput(self.decoder(z), z)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, K)."""
+        out: Tensor = self.encoder(x)
+        return out
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, K) -> (B, ...)."""
+        out: Tensor = self.decoder(z)
+        return out
+
+    def measure_loss(self, x: Tensor) -> Tensor:
+        """The reconstruction loss of each example, (B,)."""
+        return self.loss(self(x).reconstruction, x)
+
+
+class TiedEncoder(nn.Module):
+    """The decoder's own matrices, transposed and last first, with biases of its own.
+
+    What a GON's encoder is up to a Jacobian, without the second derivative: images (B, *shape) ->
+    (B, K). decoder: a `DenseDecoder`, whose weights are shared and not copied.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.gon import DenseDecoder, TiedEncoder
+        >>> TiedEncoder(DenseDecoder(16, (1, 8, 8)))(torch.rand(5, 1, 8, 8)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, decoder: DenseDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.biases = nn.ParameterList(
+            nn.Parameter(torch.zeros(layer.in_features)) for layer in self._linear_layers()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *shape) -> (B, K)."""
+        h = x.flatten(1)
+        linear = self._linear_layers()
+        activations = [m for m in self.decoder.layers if not isinstance(m, nn.Linear)][::-1]
+        for place, (layer, bias) in enumerate(zip(linear, self.biases, strict=True)):
+            h = F.linear(h, layer.weight.T, bias)
+            if place < len(activations):
+                h = activations[place](h)
+        return h
+
+    def _linear_layers(self) -> list[nn.Linear]:
+        """The decoder's, last first."""
+        return [m for m in self.decoder.layers if isinstance(m, nn.Linear)][::-1]
+
+
+class LearnedLatents(nn.Module):
+    """Generative latent optimisation (GLO; Bojanowski et al. 2018): a latent for each example.
+
+    Latents of training examples are learned beside the decoder; those of new ones by descent with
+    the decoder fixed (`infer`).
+
+    Args:
+        decoder: Latents (B, K) to reconstructions (B, ...); it has an attribute `latent`.
+        examples: N, the size of the training set.
+        loss: One number an example.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.gon import DenseDecoder, LearnedLatents
+        >>> net = LearnedLatents(DenseDecoder(16, (1, 8, 8)), 100)
+        >>> net(torch.tensor([[3], [7]])).reconstruction.shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(self, decoder: nn.Module, examples: int, *, loss: Loss = sum_squares) -> None:
+        super().__init__()
+        latent = cast("int", decoder.latent)
+        self.decoder = decoder
+        self.loss = loss
+        self.latents = nn.Embedding(examples, latent)
+        nn.init.normal_(self.latents.weight, std=latent**-0.5)
+
+    def forward(self, index: Tensor) -> GONOutput:
+        """Places (B, ) or (B, 1) in the training set -> reconstructions and latents."""
+        z = self.latents(index.flatten())
+        return GONOutput(self.decoder(z), z)
+
+    def measure_loss(self, index: Tensor, x: Tensor) -> Tensor:
+        """The reconstruction loss of each example, (B,); index (B,) says which ones they are."""
+        return self.loss(self(index).reconstruction, x)
+
+    def infer(self, x: Tensor, *, steps: int = 500, learning_rate: float = 0.05) -> Tensor:
+        """Latents (B, K) of new data (B, ...), by Adam from zero; steps: how many."""
+        for parameter in self.decoder.parameters():
+            parameter.requires_grad_(False)
+        with torch.enable_grad():
+            z = x.new_zeros(len(x), self.latents.embedding_dim, requires_grad=True)
+            optimizer = torch.optim.Adam([z], lr=learning_rate)
+            for _ in range(steps):
+                optimizer.zero_grad()
+                self.loss(self.decoder(z), x).sum().backward()
+                optimizer.step()
+        for parameter in self.decoder.parameters():
+            parameter.requires_grad_(True)
+        return z.detach()

@@ -1,0 +1,1 @@
+"""What the paper of Gradient Origin Networks says and what was run to see it."""
