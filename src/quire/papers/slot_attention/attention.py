@@ -278,7 +278,9 @@ class SlotAttention(nn.Module):
             matrix, offset = self._fold(self.value)
             total = (weights.flatten(1, 2) @ source.inputs).unflatten(1, (self.heads, -1))
             # Weights need not sum to one (`compete_and_sum`): the offset counts as often as they.
-            summed = total @ matrix.transpose(1, 2) + weights.sum(-1, keepdim=True) * offset[:, None]
+            summed = (
+                total @ matrix.transpose(1, 2) + weights.sum(-1, keepdim=True) * offset[:, None]
+            )
         else:
             summed = weights @ source.value
         merged: Tensor = self.merge(summed.transpose(1, 2).flatten(2))
@@ -314,8 +316,7 @@ class SlotAttention(nn.Module):
             raise ValueError(f"rounds must be 0 or more, got {rounds}")
         if mask is not None and (mask.shape != inputs.shape[:2] or mask.dtype != torch.bool):
             raise ValueError(
-                f"mask must be bool {tuple(inputs.shape[:2])}, "
-                f"got {mask.dtype} {tuple(mask.shape)}"
+                f"mask must be bool {tuple(inputs.shape[:2])}, got {mask.dtype} {tuple(mask.shape)}"
             )
 
 

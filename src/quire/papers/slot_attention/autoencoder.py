@@ -272,9 +272,7 @@ class SlotAutoencoder(nn.Module):
         super().__init__()
         self.encoder, self.slots, self.decoder = encoder, slots, decoder
 
-    def forward(
-        self, image: Tensor, slots: int | None = None, **options: object
-    ) -> Decomposition:
+    def forward(self, image: Tensor, slots: int | None = None, **options: object) -> Decomposition:
         """The decomposition of images into `slots` slots; options go to the slots' module."""
         found, attention = self.slots(self.encoder(image), slots, **options)
         return self.decode(found, attention)

@@ -48,7 +48,14 @@ def stripes(size: int, number: int) -> Tensor:
     return column.expand(size, -1)
 
 
-def cluster_pixels(image: Tensor, number: int, *, steps: int = 20, place: float = 1.0) -> Tensor:
+def cluster_pixels(
+    image: Tensor,
+    number: int,
+    *,
+    steps: int = 20,
+    place: float = 1.0,
+    among: Tensor | None = None,
+) -> Tensor:
     """K-means of the pixels' colours and places: (B, 3, S, S) -> cluster numbers (B, S, S).
 
     The first centres are as far from one another as a greedy choice finds, from the pixel that is
@@ -59,25 +66,31 @@ def cluster_pixels(image: Tensor, number: int, *, steps: int = 20, place: float 
         number: K.
         steps: Rounds of Lloyd's algorithm.
         place: Weight of the two coordinates, which lie in [0, 1], beside the colours.
+        among: Which pixels make up the clusters, bool (B, S, S); None is all of them. The others
+            go to the nearest one.
     """
     batch, _, size, _ = image.shape
     line = place * torch.linspace(0, 1, size, device=image.device)
     grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
     x = torch.cat([image, grid.expand(batch, -1, -1, -1)], 1).flatten(2).transpose(1, 2)
-    centres = _far_apart(x, number)
+    counts = x.new_ones(x.shape[:2]) if among is None else among.flatten(1).to(x.dtype)
+    centres = _far_apart(x, counts, number)
     for _ in range(steps):
-        member = one_hot(torch.cdist(x, centres).argmin(2), number).to(x.dtype)
+        member = one_hot(torch.cdist(x, centres).argmin(2), number) * counts[..., None]
         count = member.sum(1)[..., None]
         mean = member.transpose(1, 2) @ x / count.clamp(min=1)
         centres = torch.where(count > 0, mean, centres)
     return torch.cdist(x, centres).argmin(2).view(batch, size, size)
 
 
-def _far_apart(x: Tensor, number: int) -> Tensor:
-    distance = (x - x.mean(1, keepdim=True)).square().sum(2)
-    chosen = []
+def _far_apart(x: Tensor, counts: Tensor, number: int) -> Tensor:
+    middle = (x * counts[..., None]).sum(1, keepdim=True) / counts.sum(1).clamp(min=1)[
+        :, None, None
+    ]
+    distance = (x - middle).square().sum(2)
+    chosen: list[Tensor] = []
     for _ in range(number):
-        index = distance.argmax(1)[:, None, None].expand(-1, 1, x.shape[2])
+        index = (distance * counts).argmax(1)[:, None, None].expand(-1, 1, x.shape[2])
         chosen.append(x.gather(1, index))
         to_new = (x - chosen[-1]).square().sum(2)
         distance = to_new if len(chosen) == 1 else torch.minimum(distance, to_new)

@@ -1,7 +1,7 @@
 """Scenes of several objects with true masks, made on the device: tetrominoes, sprites, solids.
 
-A scene follows from uniform numbers (`draw`) alone, and `render` works on their device, with no loop
-over scenes or pixels. B scenes, O objects at most, S pixels a side.
+A scene follows from uniform numbers (`draw`) alone, and `render` works on their device, with no
+loop over scenes or pixels. B scenes, O objects at most, S pixels a side.
 """
 
 import math
@@ -52,9 +52,7 @@ def draw(batch: int, most: int, generator: torch.Generator) -> Tensor:
     return torch.rand(batch, most, COLUMNS, generator=generator)
 
 
-PURE = torch.tensor(
-    [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]
-)
+PURE = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
 """The six colours of tetrominoes."""
 
 PALETTE = torch.tensor(
@@ -182,17 +180,18 @@ class Sprites:
         # The sextic heart, its tip below.
         p, q = 1.15 * u, -1.15 * v + 0.1
         heart = (p.square() + q.square() - 1).pow(3) <= p.square() * q.pow(3)
-        inside = _pick(shape, square, ellipse, heart)
-        paint = _colours(colour, self.colouring)[..., None, None].expand(-1, -1, -1, *x.shape[-2:])
-        grey = 0.6 * draws[:, 0, MATERIAL, None, None, None].expand(-1, 3, *x.shape[-2:])
-        kinds = torch.stack([large, torch.zeros_like(large), shape, colour], -1)
+        inside = _pick(shape[..., None, None], square, ellipse, heart)
         there = _count_objects(draws, self.fewest, self.most)
-        return _compose(inside & there[..., None, None], paint, grey, position, kinds)
+        top = _find_top(inside & there[..., None, None])
+        picture = _paint(top, _colours(colour, self.colouring))
+        grey = 0.6 * draws[:, 0, MATERIAL, None, None, None]
+        kinds = torch.stack([large, torch.zeros_like(large), shape, colour], -1)
+        return _shrink(torch.where(top[:, None] > 0, picture, grey), top, position, kinds)
 
 
 @dataclass(frozen=True)
 class Solids:
-    """Shaded spheres, cubes and cylinders on a floor, near ones before far ones: CLEVR in the plane.
+    """Shaded spheres, cubes and cylinders on a floor, near before far: CLEVR in the plane.
 
     size: S. fewest and most: objects of a scene. An object's size, material, shape and colour are
     its kinds. Raises ValueError where no object is asked for.
@@ -223,19 +222,31 @@ class Solids:
         cube = torch.maximum(x.abs(), y.abs()) <= 0.85
         cap, foot = (x.square() + ((y + s) / 0.35).square() <= 0.64 for s in (0.75, -0.75))
         cylinder = cap | foot | ((x.abs() <= 0.8) & (y.abs() <= 0.75))
-        inside = _pick(shape, sphere, cube, cylinder)
-        # Light from above on the left; faces of a cube and a cylinder's cap are flat.
-        round_light = 0.75 - 0.3 * x - 0.3 * y
-        face = torch.where(y < -0.4, 1.0, torch.where(x < 0.25, 0.8, 0.55))
-        side = torch.where(cap, 1.0, 0.75 - 0.35 * x)
-        light = _pick(shape, round_light, face, side).clamp(0.2, 1.1)
-        shine = metal[..., None, None] * torch.exp(-6 * ((x + 0.35) ** 2 + (y + 0.35) ** 2))
-        paint = _colours(colour, self.colouring)[..., None, None] * light[:, :, None]
-        paint = (paint + 0.7 * shine[:, :, None]).clamp(0, 1)
-        floor = torch.linspace(0.35, 0.6, 2 * self.size, device=draws.device)
-        ground = floor[:, None].expand(len(draws), 3, -1, 2 * self.size)
+        inside = _pick(shape[..., None, None], sphere, cube, cylinder)
+        top = _find_top(inside & there[..., None, None])
+        # Light is worked out once a pixel, for the object that is seen there.
+        nearest = (top - 1).clamp(min=0)
+        y, x = (part.gather(1, nearest[:, None])[:, 0] for part in (y, x))
+        shape_seen, metal_seen = (
+            part.gather(1, nearest.flatten(1)).view(nearest.shape) for part in (shape, metal)
+        )
+        light, shine = _shade(y, x, shape_seen)
+        picture = _paint(top, _colours(colour, self.colouring)) * light[:, None]
+        picture = (picture + 0.7 * (metal_seen * shine)[:, None]).clamp(0, 1)
+        floor = torch.linspace(0.35, 0.6, 2 * self.size, device=draws.device)[:, None]
         kinds = torch.stack([large, metal, shape, colour], -1)
-        return _compose(inside & there[..., None, None], paint, ground, position, kinds)
+        return _shrink(torch.where(top[:, None] > 0, picture, floor), top, position, kinds)
+
+
+def _shade(y: Tensor, x: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Light from above on the left, and its reflection in metal, for a solid's own coordinates."""
+    ball = 0.75 - 0.3 * x - 0.3 * y
+    # Faces of a cube and a cylinder's cap are flat.
+    cube = torch.where(y < -0.4, 1.0, torch.where(x < 0.25, 0.8, 0.55))
+    cap = x.square() + ((y + 0.75) / 0.35).square() <= 0.64
+    cylinder = torch.where(cap, 1.0, 0.75 - 0.35 * x)
+    shine = torch.exp(-6 * ((x + 0.35).square() + (y + 0.35).square()))
+    return _pick(shape, ball, cube, cylinder).clamp(0.2, 1.1), shine
 
 
 def _check_number(fewest: int, most: int) -> None:
@@ -284,10 +295,9 @@ def _around(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _pick(shape: Tensor, *options: Tensor) -> Tensor:
-    """The option (B, O, ., .) that each object's shape (B, O) names."""
-    index = shape[..., None, None]
+    """The option that a shape (0, 1 or 2) names."""
     first, second, third = options
-    return torch.where(index == 0, first, torch.where(index == 1, second, third))
+    return torch.where(shape == 0, first, torch.where(shape == 1, second, third))
 
 
 def _paint(objects: Tensor, paint: Tensor) -> Tensor:
@@ -298,28 +308,25 @@ def _paint(objects: Tensor, paint: Tensor) -> Tensor:
     return flat.transpose(1, 2).unflatten(2, objects.shape[1:]).contiguous()
 
 
-def _compose(
-    inside: Tensor, paint: Tensor, ground: Tensor, position: Tensor, kinds: Tensor
-) -> Scenes:
-    """Objects above one another at twice the size, then the mean of four pixels.
+def _find_top(inside: Tensor) -> Tensor:
+    """The last object (B, H, W) that covers a pixel, from (B, O, H, W); 0 where there is none."""
+    rank = torch.arange(1, inside.shape[1] + 1, device=inside.device)[:, None, None]
+    return (inside * rank).amax(1)
+
+
+def _shrink(picture: Tensor, top: Tensor, position: Tensor, kinds: Tensor) -> Scenes:
+    """Scenes of half the side: the mean of four pixels, and what covers most of them.
 
     Args:
-        inside: (B, O, 2 S, 2 S).
-        paint: (B, O, 3, 2 S, 2 S).
-        ground: The background, (B, 3, 2 S, 2 S).
+        picture: (B, 3, 2 S, 2 S) in [0, 1].
+        top: The object at each pixel, (B, 2 S, 2 S).
         position: (B, O, 2).
         kinds: (B, O, 4).
     """
-    most = inside.shape[1]
-    rank = torch.arange(1, most + 1, device=inside.device)[:, None, None]
-    top = (inside * rank).amax(1)  # (B, 2 S, 2 S), 0 where there is only ground
-    index = (top - 1).clamp(min=0)[:, None, None].expand(-1, 1, 3, -1, -1)
-    seen = paint.gather(1, index)[:, 0]
-    image = avg_pool2d(torch.where(top[:, None] > 0, seen, ground), 2)
-    # A pixel belongs to what covers most of it.
+    most = kinds.shape[1]
     share = avg_pool2d(one_hot(top, most + 1).permute(0, 3, 1, 2).float(), 2)
     objects = share.argmax(1)
-    return Scenes(2 * image - 1, objects, position, kinds, _count(objects, most))
+    return Scenes(2 * avg_pool2d(picture, 2) - 1, objects, position, kinds, _count(objects, most))
 
 
 def _count(objects: Tensor, most: int) -> Tensor:

@@ -70,9 +70,7 @@ def match(costs: Tensor) -> Tensor:
     ValueError for more objects than predictions, and for costs that are not finite.
     """
     if costs.ndim != 3 or costs.shape[1] < costs.shape[2]:
-        raise ValueError(
-            f"costs must be (B, K, O) with K at least O, got {tuple(costs.shape)}"
-        )
+        raise ValueError(f"costs must be (B, K, O) with K at least O, got {tuple(costs.shape)}")
     table = costs.detach().float().cpu().numpy()
     if not np.isfinite(table).all():
         raise ValueError("costs must be finite, some are not")
@@ -86,8 +84,8 @@ def match(costs: Tensor) -> Tensor:
 def set_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """The matched pairs' Huber losses, summed over the set, the mean over the batch: a scalar.
 
-    predicted: (B, K, F). target: (B, O, F), filled up with rows of zeros to K. Raises ValueError for
-    more objects than predictions.
+    predicted: (B, K, F). target: (B, O, F), filled up with rows of zeros to K. Raises ValueError
+    for more objects than predictions.
     """
     if target.shape[1] < predicted.shape[1]:
         target = pad(target, (0, 0, 0, predicted.shape[1] - target.shape[1]))
