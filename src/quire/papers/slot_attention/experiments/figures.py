@@ -53,7 +53,8 @@ def draw_properties(image: Tensor, place: Tensor, flag: Tensor, true: Tensor) ->
             y, x = (size * points.cpu() - 0.5).unbind(-1)
             if style == "o":
                 strength = flag[row].cpu().clamp(0, 1).tolist()
-                ax.scatter(x, y, s=30, facecolors="none", edgecolors="red", alpha=strength)
+                red = [(1.0, 0.0, 0.0, alpha) for alpha in strength]
+                ax.scatter(x, y, s=30, facecolors="none", edgecolors=red)
             else:
                 shown = torch.isfinite(y)
                 ax.plot(x[shown], y[shown], style, ms=4)
