@@ -81,7 +81,7 @@ def test_a_sharp_round_is_scikit_learns_lloyd_step():
     logits = 1e6 * (2 * centres @ x.T - centres.square().sum(1, keepdim=True))
     found = compete(logits[None, None]).weights[0, 0] @ x
     lloyd = cluster.KMeans(4, init=centres.numpy(), n_init=1, max_iter=1, tol=0, algorithm="lloyd")
-    np.testing.assert_allclose(lloyd.fit(x.numpy()).cluster_centers_, found.numpy(), atol=1e-9)
+    np.testing.assert_allclose(lloyd.fit(x.numpy()).cluster_centers_, found.numpy(), atol=1e-5)
 
 
 def test_stripes_have_equal_width():

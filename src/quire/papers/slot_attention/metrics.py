@@ -105,7 +105,9 @@ def _cross(true: Tensor, predicted: Tensor, *, background: bool) -> Tensor:
             f"got {tuple(true.shape)} and {tuple(predicted.shape)}"
         )
     true, predicted = true.flatten(1), predicted.flatten(1)
-    left, right = one_hot(true).double(), one_hot(predicted).double()
+    # Of no numbers at all `one_hot` cannot tell how many there may be.
+    classes = -1 if true.numel() else 1
+    left, right = one_hot(true, classes).double(), one_hot(predicted, classes).double()
     if not background:
         left = left * (true > 0)[..., None]
     return left.transpose(1, 2) @ right
