@@ -37,7 +37,7 @@ class Scenes(NamedTuple):
 
 
 class SceneMaker(Protocol):
-    """What makes scenes."""
+    """What makes scenes out of uniform numbers; such as `Tetrominoes`."""
 
     @property
     def most(self) -> int:
