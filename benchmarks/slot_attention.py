@@ -7,6 +7,7 @@ slot_attention`, or alone: `python benchmarks/slot_attention.py`.
 import importlib.util
 import json
 import time
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,12 @@ def pass_both(module: nn.Module, x: Tensor) -> Tensor:
 
 def load_peer() -> nn.Module:
     """The package's module by itself: its other modules need further packages."""
-    found = importlib.util.find_spec("slot_attention")
-    if found is None or not found.submodule_search_locations:
-        raise ModuleNotFoundError("slot-attention is missing", name="slot_attention")
-    path = Path(found.submodule_search_locations[0]) / "slot_attention.py"
+    # By the package's files, as this script has the package's name.
+    try:
+        found = distribution("slot-attention")
+    except PackageNotFoundError as error:
+        raise ModuleNotFoundError("slot-attention is missing", name="slot_attention") from error
+    path = Path(str(found.locate_file("slot_attention/slot_attention.py")))
     spec = importlib.util.spec_from_file_location("slot_attention_peer", path)
     assert spec is not None
     assert spec.loader is not None
