@@ -264,3 +264,19 @@ def test_updates_in_place_of_the_gru():
     # One round from other slots that attend alike gives the same slots: no state is kept.
     module.query.weight.data.zero_()
     torch.testing.assert_close(module(x, first, rounds=1)[0], module(x, first + 1, rounds=1)[0])
+
+
+def test_the_module_begins_as_the_reference_code_does():
+    """Keras' limits: Glorot's of the three gates' matrix (D, 3 D), and that of (1, D) at the start."""
+    torch.manual_seed(0)
+    module = SlotAttention(7, 64, bias=True)
+    columns = module.cell.weight_hh.T @ module.cell.weight_hh
+    torch.testing.assert_close(columns, torch.eye(64), atol=1e-5, rtol=0)
+    for weight, limit in (
+        (module.cell.weight_ih, math.sqrt(6 / 256)),
+        (module.query.weight, math.sqrt(6 / 128)),
+        (module.start.mean, math.sqrt(6 / 65)),
+    ):
+        assert 0.8 * limit < float(weight.detach().abs().max()) <= limit
+    biases = [p for name, p in module.named_parameters() if "bias" in name]
+    assert not any(bias.any() for bias in biases)

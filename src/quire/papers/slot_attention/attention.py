@@ -336,11 +336,9 @@ def _initialise(module: SlotAttention) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.GRUCell):
-            # One matrix a gate, (3 D, D).
-            for gate in part.weight_ih.chunk(3):
-                nn.init.xavier_uniform_(gate)
-            for gate in part.weight_hh.chunk(3):
-                nn.init.orthogonal_(gate)
+            # Of all three gates together, (3 D, D), as Keras has it.
+            nn.init.xavier_uniform_(part.weight_ih)
+            nn.init.orthogonal_(part.weight_hh)
             if part.bias:
                 nn.init.zeros_(part.bias_ih)
                 nn.init.zeros_(part.bias_hh)
