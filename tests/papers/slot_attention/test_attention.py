@@ -267,7 +267,7 @@ def test_updates_in_place_of_the_gru():
 
 
 def test_the_module_begins_as_the_reference_code_does():
-    """Keras' limits: Glorot's of the three gates' matrix (D, 3 D), and that of (1, D) at the start."""
+    """Keras' limits: Glorot's of the gates' matrix (D, 3 D), and of (1, D) at the start."""
     torch.manual_seed(0)
     module = SlotAttention(7, 64, bias=True)
     columns = module.cell.weight_hh.T @ module.cell.weight_hh
@@ -280,3 +280,6 @@ def test_the_module_begins_as_the_reference_code_does():
         assert 0.8 * limit < float(weight.detach().abs().max()) <= limit
     biases = [p for name, p in module.named_parameters() if "bias" in name]
     assert not any(bias.any() for bias in biases)
+    given = nn.GRUCell(8, 8)
+    before = given.weight_ih.detach().clone()
+    assert torch.equal(SlotAttention(3, 8, cell=given).cell.weight_ih, before)

@@ -192,7 +192,10 @@ class SlotAttention(nn.Module):
         self.cell = nn.GRUCell(dim, dim) if cell is None else cell
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
         self.start = GaussianStart(dim) if start is None else start
-        _initialise(self)
+        for part in (self.query, self.key, self.value, self.merge, self.mlp):
+            initialise_as_reference(part)
+        if cell is None:  # one that is given keeps its weights
+            initialise_as_reference(self.cell)
 
     def forward(
         self,
@@ -328,8 +331,11 @@ class _Source(NamedTuple):
     value: Tensor | None
 
 
-def _initialise(module: SlotAttention) -> None:
-    """As the reference code begins: Glorot's for matrices, orthogonal within the GRU, no biases."""
+def initialise_as_reference(module: nn.Module) -> None:
+    """Draw the weights of linear layers and GRU cells in `module` as the reference code does.
+
+    Glorot's uniform for matrices, an orthogonal matrix within the GRU, zeros for biases.
+    """
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -15,6 +15,7 @@ from quire.papers.slot_attention.attention import (
     attend_alone,
     compete,
     compete_and_sum,
+    initialise_as_reference,
 )
 from quire.papers.slot_attention.autoencoder import (
     BroadcastDecoder,
@@ -125,6 +126,8 @@ def make_slots(attention: Attention, net: Net, size: int) -> nn.Module:
         "unbiased": nn.GRUCell(net.dim, net.dim, bias=False),
         "none": Replace(),
     }
+    cell = cells[attention.cell]
+    initialise_as_reference(cell)
     return SlotAttention(
         net.slots,
         net.dim,
@@ -132,7 +135,7 @@ def make_slots(attention: Attention, net: Net, size: int) -> nn.Module:
         input_dim=net.channels,
         hidden=net.hidden,
         bias=attention.bias,
-        cell=cells[attention.cell],
+        cell=cell,
         start=LearnedStart(net.slots, net.dim) if attention.start == "learned" else None,
         competition=competitions[attention.competition],
     )
