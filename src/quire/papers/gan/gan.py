@@ -214,9 +214,7 @@ def train_alternately(
     return ours, theirs
 
 
-def train_at_once(
-    gan: GAN, players: Players, real: Tensor, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def train_at_once(gan: GAN, players: Players, real: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Both players step from the same point, as in the authors' code; the same noise serves both.
 
     Gives both losses, scalars. Their code also halves D's loss: halve its learning rate for that.

@@ -121,8 +121,7 @@ class DenseGenerator(nn.Module):
             )
         widths = [noise, *hidden]
         self.layers = nn.ModuleList(
-            start_uniform(nn.Linear(a, b), spread)
-            for a, b in zip(widths, hidden, strict=False)
+            start_uniform(nn.Linear(a, b), spread) for a, b in zip(widths, hidden, strict=False)
         )
         self.last = start_uniform(nn.Linear(widths[-1], prod(shape)), spread)
         self.shape, self.activations, self.output = tuple(shape), chosen, output

@@ -27,9 +27,7 @@ class Coverage:
     """Jensen-Shannon divergence of the counts, nats: the modes and "none", against equal parts."""
 
 
-def cover_modes(
-    samples: Tensor, modes: Tensor, reach: float, *, share: float = 0.1
-) -> Coverage:
+def cover_modes(samples: Tensor, modes: Tensor, reach: float, *, share: float = 0.1) -> Coverage:
     """Which of the modes the samples come near.
 
     Args:
@@ -62,9 +60,7 @@ def nearest_distances(x: Tensor, among: Tensor, *, rank: int = 1) -> Tensor:
     among, x = check_rows(among, x)
     if not 1 <= rank <= len(among):
         raise ValueError(f"rank must be in 1..{len(among)}, the rows to search, got {rank}")
-    found = [
-        squared_distances(part, among).kthvalue(rank, 1).values for part in x.split(BLOCK)
-    ]
+    found = [squared_distances(part, among).kthvalue(rank, 1).values for part in x.split(BLOCK)]
     return torch.cat(found).sqrt() if found else x.new_empty(0)
 
 
