@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from quire import data
 from quire.lab import Config, Metrics, Run
