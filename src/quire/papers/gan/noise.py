@@ -32,7 +32,7 @@ def interpolate_on_sphere(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """`steps` points on the great circles from start to end, (..., Z) to (steps, ..., Z).
 
     Norms go along a line from one end's to the other's, so that normal noise keeps the norm that
-    it usually has. Between parallel or opposite points, which have no one circle, it is the
+    it usually has. Between parallel or opposite points, and at the origin, which have no one circle, it is the
     straight line. Raises ValueError for other shapes, or less than two steps.
     """
     share = shares(start, end, steps)
@@ -41,7 +41,7 @@ def interpolate_on_sphere(start: Tensor, end: Tensor, steps: int) -> Tensor:
     cosine = (units[0] * units[1]).sum(-1, keepdim=True)
     angle = cosine.clamp(-1, 1).acos()
     sine = angle.sin()
-    plain = sine.abs() < 1e-4
+    plain = (sine.abs() < 1e-4) | (lengths[0] == 0) | (lengths[1] == 0)
     safe = torch.where(plain, 1, sine)
     circle = (
         ((1 - share) * angle).sin() / safe * units[0] + (share * angle).sin() / safe * units[1]

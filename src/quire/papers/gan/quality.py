@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quire.papers.gan.game import jensen_shannon
 from quire.papers.gan.parzen import check_rows, squared_distances
 
 BLOCK = 2048
@@ -45,10 +46,10 @@ def cover_modes(samples: Tensor, modes: Tensor, reach: float, *, share: float = 
     found = torch.cat([counts, (~near).sum().double()[None]]) / len(samples)
     due = torch.full_like(found, 1 / len(modes))
     due[-1] = 0
-    middle = (found + due) / 2
-    divergence = (torch.xlogy(found, found / middle) + torch.xlogy(due, due / middle)).sum() / 2
     covered = counts >= share * len(samples) / len(modes)
-    return Coverage(int(covered.sum()), float(near.double().mean()), float(divergence))
+    return Coverage(
+        int(covered.sum()), float(near.double().mean()), float(jensen_shannon(found, due))
+    )
 
 
 def nearest_distances(x: Tensor, among: Tensor, *, rank: int = 1) -> Tensor:

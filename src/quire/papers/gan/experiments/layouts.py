@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quire.papers.gan.game import jensen_shannon
 from quire.papers.gan.quality import cover_modes
 
 EDGE, BINS = 4.0, 40
@@ -54,9 +55,7 @@ class Layout:
         centres = torch.tensor(self.centres, dtype=torch.float64)
         below = torch.special.ndtr((edges - centres) / self.deviation).mean(0)
         exact = torch.diff(below, prepend=below.new_zeros(1), append=below.new_ones(1))
-        middle = (found + exact) / 2
-        kl = torch.xlogy(found, found / middle).nan_to_num() + torch.xlogy(exact, exact / middle)
-        return float(kl.nan_to_num().sum() / 2)
+        return float(jensen_shannon(found, exact))
 
     def grid(self) -> Tensor:
         """Places on the line to draw, (P, 1)."""

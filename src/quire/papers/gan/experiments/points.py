@@ -111,6 +111,7 @@ def points(config: Points, run: Run) -> Metrics:
         start_ahead(config, run, gan, players)
         kept.numbers["slope"] = measure_slope(gan, noise)
     every = max(1, config.steps // LOOKS)
+    kept.numbers |= {"every": float(every), "begin": config.steps / 5}
     for batch in run.steps(config.steps, Draw(config, run, layout), state=state):
         losses = play(config, gan, players, batch)
         run.log(discriminator_loss=losses[0], generator_loss=losses[1])
@@ -236,12 +237,14 @@ def look(
     real, fake = test[0], gan(test[1])
     for name, value in {"step": step, **layout.measure(fake)}.items():
         kept.add(name, float(value))
-    if step * SNAPSHOTS % max(1, kept.numbers.setdefault("every", step) * LOOKS) == 0:
+    if step % (kept.numbers["every"] * LOOKS // SNAPSHOTS) == 0:
         kept.add("snapshot", fake[:DRAWN])
         kept.add("snapshot_step", step)
         if layout.dim == 1:
             grid = layout.grid().to(real.device)
             kept.add("discriminator", gan.score(grid).sigmoid())
+    if step < kept.numbers["begin"]:
+        return None  # a new generator's samples are all alike
     return watch.look(step, gan.score(real), gan.score(fake), real, fake)
 
 
