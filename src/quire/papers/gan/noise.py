@@ -32,8 +32,8 @@ def interpolate_on_sphere(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """`steps` points on the great circles from start to end, (..., Z) to (steps, ..., Z).
 
     Norms go along a line from one end's to the other's, so that normal noise keeps the norm that
-    it usually has. Between parallel or opposite points, and at the origin, which have no one circle, it is the
-    straight line. Raises ValueError for other shapes, or less than two steps.
+    it usually has. From the origin, and between parallel or opposite points, there is no one
+    circle: it is the straight line. Raises ValueError for other shapes, or less than two steps.
     """
     share = shares(start, end, steps)
     lengths = [x.norm(dim=-1, keepdim=True) for x in (start, end)]
