@@ -126,7 +126,7 @@ class GAN(nn.Module):
             learning_rate: Of these steps.
         """
         fake, real = pack_rows(self.generator(noise), self.pack), pack_rows(real, self.pack)
-        weights = dict(self.discriminator.named_parameters())
+        weights: dict[str, Tensor] = dict(self.discriminator.named_parameters())
 
         def score(x: Tensor) -> Tensor:
             return functional_call(self.discriminator, weights, (x,))

@@ -226,7 +226,8 @@ class ConvolutionalDiscriminator(nn.Module):
         spread: First weights are uniform in ±spread.
 
     Example:
-        >>> ConvolutionalDiscriminator(3, width=0.125)(torch.randn(2, 3, 32, 32)).shape
+        >>> net = ConvolutionalDiscriminator(3, width=0.125, spread=0.5)
+        >>> net(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2])
     """
 

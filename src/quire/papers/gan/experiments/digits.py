@@ -76,7 +76,8 @@ def digits(config: Digits, run: Run) -> Metrics:
         gan, kept = train_gan(config, run, parts.train)
         noise = draw_noise(config.schedule, config.samples, NOISE, run.rng("samples"))
         samples = draw_samples(gan, noise.to(run.device))
-        ends = noise.to(run.device).chunk(2)
+        half = len(noise) // 2
+        ends = noise[:half].to(run.device), noise[half : 2 * half].to(run.device)
         show(run, gan, kept, parts.train, ends)
         metrics |= judge_middles(gan, ends, parts.test, features)
         metrics |= {name: kept.numbers[name] for name in ("collapsed", "saturated")}

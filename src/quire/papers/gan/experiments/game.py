@@ -98,7 +98,7 @@ def answer(tables: Tables, p: Tensor, q: Tensor) -> None:
     """One of Newton's steps of D up V in its logits, each of which moves by at most 1."""
     d = tables.discriminator.sigmoid()
     slope, curvature = p - (p + q) * d, (p + q) * d * (1 - d)
-    tables.discriminator += (slope / curvature.clamp_min(1e-30)).clamp(-1, 1)
+    tables.discriminator.add_((slope / curvature.clamp_min(1e-30)).clamp(-1, 1))
 
 
 def improve(tables: Tables, q: Tensor, config: Game) -> None:
@@ -109,4 +109,4 @@ def improve(tables: Tables, q: Tensor, config: Game) -> None:
     else:
         losses = -nn.functional.logsigmoid(logits)
     slope = q * (losses - (q * losses).sum(-1, keepdim=True))
-    tables.generator -= config.direction * config.learning_rate * slope
+    tables.generator.sub_(config.direction * config.learning_rate * slope)

@@ -90,7 +90,8 @@ def images(config: Images, run: Run) -> Metrics:
         gan, kept = train(config, run, parts.train)
         noise = draw_noise(config.schedule, config.samples, config.noise, run.rng("samples"))
         noise = noise.to(run.device)
-        samples, ends = draw_samples(gan, noise), noise[:2000].chunk(2)
+        samples, half = draw_samples(gan, noise), min(1000, len(noise) // 2)
+        ends = noise[:half], noise[half : 2 * half]
         show(run, gan, kept, parts.train[:10_000], ends)
         metrics |= judge_middles(gan, ends, parts.test, features)
         metrics |= {name: kept.numbers[name] for name in ("collapsed", "saturated")}

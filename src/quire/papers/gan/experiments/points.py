@@ -111,7 +111,7 @@ def points(config: Points, run: Run) -> Metrics:
         start_ahead(config, run, gan, players)
         kept.numbers["slope"] = measure_slope(gan, noise)
     every = max(1, config.steps // LOOKS)
-    kept.numbers |= {"every": float(every), "begin": config.steps / 5}
+    kept.numbers.update(every=float(every), begin=config.steps / 5)
     for batch in run.steps(config.steps, Draw(config, run, layout), state=state):
         losses = play(config, gan, players, batch)
         run.log(discriminator_loss=losses[0], generator_loss=losses[1])
