@@ -41,7 +41,7 @@ def interpolate_on_sphere(start: Tensor, end: Tensor, steps: int) -> Tensor:
     cosine = (units[0] * units[1]).sum(-1, keepdim=True)
     angle = cosine.clamp(-1, 1).acos()
     sine = angle.sin()
-    plain = (sine.abs() < 1e-4) | (lengths[0] == 0) | (lengths[1] == 0)
+    plain = (sine.abs() < 1e-3) | (lengths[0] == 0) | (lengths[1] == 0)
     safe = torch.where(plain, 1, sine)
     circle = (
         ((1 - share) * angle).sin() / safe * units[0] + (share * angle).sin() / safe * units[1]

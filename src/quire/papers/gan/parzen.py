@@ -2,7 +2,7 @@
 
 N samples, M points to score, D numbers in each. Logarithms are natural, values are in nats.
 
-It is a poor measure (Theis et al. 2016): the score rises with the number of samples, k-means
+It is a poor measure (arXiv 1511.01844): the score rises with the number of samples, k-means
 centroids and the training images themselves reach that of a good model, and it hangs on sigma.
 Compare with such baselines, at the same number of samples.
 """
