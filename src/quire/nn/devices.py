@@ -5,6 +5,7 @@ can do either ask `is_accelerator`. `meta` tensors, which hold no numbers, go as
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -44,3 +45,11 @@ def piece_size(x: Tensor, chunk: int, length: int, each: int) -> int:
     if not is_accelerator(x):
         return chunk
     return max(chunk, min(-(-length // PIECES), ROOM // max(1, each)))
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Keep the dtypes that the code gives, inside autocast too, on the device of x."""
+    kind = x.device.type
+    # A device without autocast, such as meta, refuses even to switch it off.
+    available = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if available else nullcontext()

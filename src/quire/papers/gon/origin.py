@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from quire.nn.devices import without_autocast
+
 Decoder = Callable[[Tensor], Any]
 """From latents (B, K) to whatever the loss reads; mostly a reconstruction (B, ...)."""
 Loss = Callable[[Any, Tensor], Tensor]
@@ -97,7 +99,7 @@ def origin(
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
-        torch.autocast(x.device.type, enabled=False),
+        without_autocast(x),
     ):
         if x.is_inference():
             x = x.clone()  # an inference tensor takes part in no graph

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from quire.nn import Causal, Mask, Padding, conjuncts, fit_mask, repeat_heads
+from quire.nn.devices import without_autocast
 from quire.papers.linear_transformer import fused
 from quire.papers.linear_transformer.causal import (
     causal_attention,
     causal_product,
     widen,
-    without_autocast,
 )
 from quire.papers.linear_transformer.features import elu_plus_one
 from quire.papers.linear_transformer.fused import fused_causal_attention

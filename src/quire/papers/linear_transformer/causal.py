@@ -3,7 +3,6 @@
 R rows (batch times heads), N tokens, C features of queries and keys, M width of the values.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
 from quire.nn import devices
+from quire.nn.devices import without_autocast
 
 
 def causal_attention(
@@ -202,14 +202,6 @@ def compute_gradients(
         product = torch.bmm(pairs, d).baddbmm_(keys, after)
         dv[:, block] = join(product, block, rows)[..., :-1]
     return dq, dk, dv
-
-
-def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Keep the dtypes that the code gives, inside autocast too, on the device of x."""
-    kind = x.device.type
-    # A device without autocast, such as meta, refuses even to switch it off.
-    available = torch.amp.is_autocast_available(kind)
-    return torch.autocast(kind, enabled=False) if available else nullcontext()
 
 
 def widen(x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn.functional import pad
 
-from quire.papers.linear_transformer.causal import derive_gradients, widen, without_autocast
+from quire.nn.devices import without_autocast
+from quire.papers.linear_transformer.causal import derive_gradients, widen
 
 NORMALISER = 16
 """Columns of ones that stand for the normaliser: the fewest that a kernel takes at no more cost."""

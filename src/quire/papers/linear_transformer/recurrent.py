@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from quire.nn import Encoder, FeedForward, memory_of
+from quire.nn.devices import without_autocast
 from quire.nn.transformer import Decoded
 from quire.papers.linear_transformer.attention import LinearAttention
-from quire.papers.linear_transformer.causal import widen, without_autocast
+from quire.papers.linear_transformer.causal import widen
 from quire.papers.linear_transformer.state import LinearState, has_exponents, share_heads
 
 Apply = Callable[[Tensor], Tensor]
