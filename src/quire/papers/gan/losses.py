@@ -106,7 +106,7 @@ def zero_centred_penalty(discriminator: nn.Module, x: Tensor) -> Tensor:
 def interpolated_penalty(
     discriminator: nn.Module, real: Tensor, fake: Tensor, mix: Tensor
 ) -> Tensor:
-    """The mean of (|dD/dx| - 1)^2 between data and samples, a scalar (Gulrajani et al. 2017).
+    """The mean of (norm of dD/dx - 1)^2 between data and samples, a scalar (Gulrajani et al. 2017).
 
     Args:
         discriminator: Gives a logit for each example.

@@ -99,9 +99,9 @@ def share_within(x: Tensor, centres: Tensor, radii: Tensor) -> float:
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """The squared Fréchet distance of two normal distributions fitted to rows (N, D) and (M, D).
 
-    |mean a - mean b|^2 + tr(A + B - 2 (A B)^(1/2)), in float64 (Heusel et al. 2017). On features
-    of a network that you trained it compares models, and with nothing published. Raises
-    ValueError for other shapes or fewer than two rows on a side.
+    The squared distance of the means + tr(A + B - 2 (A B)^(1/2)), in float64 (Heusel et al. 2017).
+    On features of a network that you trained it compares models, and with nothing published.
+    Raises ValueError for other shapes or fewer than two rows on a side.
     """
     a, b = check_rows(a, b)
     if min(len(a), len(b)) < 2:

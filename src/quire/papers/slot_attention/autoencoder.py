@@ -237,11 +237,11 @@ class Decomposition(NamedTuple):
     """An image as the sum of its slots' pictures."""
 
     image: Tensor
-    """(B, 3, S, S): pictures summed with their masks."""
+    """Pictures summed with their masks, (B, 3, S, S)."""
     masks: Tensor
-    """(B, K, S, S): they sum to one over the slots."""
+    """They sum to one over the slots, (B, K, S, S)."""
     pictures: Tensor
-    """(B, K, 3, S, S)"""
+    """Of each slot, (B, K, 3, S, S)."""
     slots: Tensor
     """(B, K, D)"""
     attention: Tensor

@@ -25,9 +25,9 @@ class Scenes(NamedTuple):
     """Images with what is on them."""
 
     image: Tensor
-    """(B, 3, S, S) in [-1, 1]."""
+    """In [-1, 1], (B, 3, S, S)."""
     objects: Tensor
-    """(B, S, S) int64: 0 is the background, i the i-th object."""
+    """0 is the background, i the i-th object: (B, S, S) int64."""
     position: Tensor
     """(B, O, 2): y and x of an object's middle, as a share of the side."""
     kinds: Tensor
