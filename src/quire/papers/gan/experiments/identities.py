@@ -78,8 +78,9 @@ def measure_ratio(generator: torch.Generator) -> float:
         torch.autograd.grad(loss(logits), logits)[0]
         for loss in (non_saturating_loss, saturating_loss)
     ]
-    d = logits.detach().sigmoid()
-    return largest(slopes[0] / slopes[1] / ((1 - d) / d) - 1)
+    # 1 - D as a sigmoid of its own: the difference would lose its digits where D is near 1.
+    d, rest = logits.detach().sigmoid(), (-logits.detach()).sigmoid()
+    return largest(slopes[0] / slopes[1] / (rest / d) - 1)
 
 
 def measure_maxout(generator: torch.Generator) -> float:
