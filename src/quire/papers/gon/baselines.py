@@ -127,15 +127,11 @@ class LearnedLatents(nn.Module):
 
     def infer(self, x: Tensor, *, steps: int = 500, learning_rate: float = 0.05) -> Tensor:
         """Latents (B, K) of new data (B, ...), by Adam from zero; steps: how many."""
-        for parameter in self.decoder.parameters():
-            parameter.requires_grad_(False)
         with torch.enable_grad():
             z = x.new_zeros(len(x), self.latents.embedding_dim, requires_grad=True)
             optimizer = torch.optim.Adam([z], lr=learning_rate)
             for _ in range(steps):
-                optimizer.zero_grad()
-                self.loss(self.decoder(z), x).sum().backward()
+                # Of the latents alone: the decoder's parameters keep their gradients and flags.
+                (z.grad,) = torch.autograd.grad(self.loss(self.decoder(z), x).sum(), z)
                 optimizer.step()
-        for parameter in self.decoder.parameters():
-            parameter.requires_grad_(True)
         return z.detach()
