@@ -67,7 +67,7 @@ def origin(
     latent: int | None = None,
     start: Tensor | None = None,
     steps: int = 1,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
     second_order: bool = True,
 ) -> Tensor:
     """The latents (B, K) of x (B, ...): from `start`, `steps` steps down the loss (section 3).
@@ -83,8 +83,8 @@ def origin(
         latent: K; None asks `decoder.latent`, where no `start` is given.
         start: z0, (K,) or (B, K); None is the origin, zero.
         steps: Gradient steps; the paper's is one.
-        scale: Length of a step. With one step it is what divides the latents where a published loss
-            is a mean (`find_mean_scale`).
+        scale: Length of a step, a number or one for each dimension, (K,). With one step it is what
+            divides the latents where a published loss is a mean (`find_mean_scale`).
         second_order: Whether the outer loss trains the decoder through this gradient. Without it
             latents are constants to the outer loss.
 
