@@ -41,6 +41,13 @@ def test_several_steps_are_descent_written_out() -> None:
     torch.testing.assert_close(origin(decoder, x, latent=3, steps=4, scale=0.1), z)
 
 
+def test_a_scale_can_be_one_for_each_dimension() -> None:
+    decoder, x = linear(), data(pixels=7)
+    lengths = torch.tensor([0.1, 1.0, 2.0]).double()
+    z = origin(decoder, x, latent=3, scale=lengths)
+    torch.testing.assert_close(z, lengths * origin(decoder, x, latent=3))
+
+
 def test_a_start_is_where_it_begins() -> None:
     decoder, x = linear(), data(pixels=7)
     start = torch.randn(3, dtype=torch.float64)

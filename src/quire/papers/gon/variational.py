@@ -49,7 +49,7 @@ def sum_discretised_logistic(parameters: Tensor, x: Tensor, *, levels: int = 256
 
     Args:
         parameters: (B, 2 C, ...): logits of the C means in (0, 1), then C logarithms of scales, of
-            which none goes below -7.
+            which none goes below -8.
         x: (B, C, ...), multiples of 1 / (levels - 1).
         levels: How many a pixel can have.
 
@@ -64,7 +64,7 @@ def sum_discretised_logistic(parameters: Tensor, x: Tensor, *, levels: int = 256
         )
     logits, log_scale = parameters.chunk(2, 1)
     half = 0.5 / (levels - 1)
-    inverse = (-log_scale.clamp(min=-7)).exp()
+    inverse = (-log_scale.clamp(min=-8)).exp()
     distance = x - logits.sigmoid()
     below = F.logsigmoid((distance + half) * inverse)  # log of the mass up to the upper edge
     above = F.logsigmoid((half - distance) * inverse)  # and from the lower edge on
