@@ -99,14 +99,13 @@ class TiedEncoder(nn.Module):
 
     def _weighted(self) -> list[nn.Linear | nn.ConvTranspose2d]:
         """The decoder's layers with weights, last first."""
-        kinds = nn.Linear | nn.ConvTranspose2d
-        return [m for m in self.decoder.layers if isinstance(m, kinds)][::-1]
+        layers = list(self.decoder.layers)[::-1]
+        return [m for m in layers if isinstance(m, nn.Linear | nn.ConvTranspose2d)]
 
     def _activations(self) -> list[nn.Module]:
         """The decoder's activations, each of which stands right before such a layer, last first."""
-        layers = list(self.decoder.layers)
-        kinds = nn.Linear | nn.ConvTranspose2d
-        return [a for a, b in pairwise(layers) if isinstance(b, kinds)][::-1]
+        pairs = pairwise(list(self.decoder.layers)[::-1])
+        return [b for a, b in pairs if isinstance(a, nn.Linear | nn.ConvTranspose2d)]
 
 
 class LearnedLatents(nn.Module):

@@ -132,8 +132,9 @@ def make_field(config: Implicit) -> Siren | ShiftedSiren | FourierField:
     latent, hidden, layers = config.latent, config.hidden, config.layers
     if config.field == "fourier":
         return FourierField(latent, hidden=hidden, layers=layers)
-    kind = Siren if config.field == "siren" else ShiftedSiren
-    return kind(latent, hidden=hidden, layers=layers)
+    if config.field == "shifted":
+        return ShiftedSiren(latent, hidden=hidden, layers=layers)
+    return Siren(latent, hidden=hidden, layers=layers)
 
 
 def measure_finer(net: GON | Autoencoder, pictures: FinePictures, run: Run) -> Metrics:

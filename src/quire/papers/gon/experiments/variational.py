@@ -18,7 +18,7 @@ from quire.papers.gon.decoders import (
 )
 from quire.papers.gon.experiments.learner import Objective, draw_rows, train
 from quire.papers.gon.experiments.pictures import Pictures, load_digits, load_real, take_batch
-from quire.papers.gon.origin import sum_cross_entropy
+from quire.papers.gon.origin import Loss, sum_cross_entropy
 from quire.papers.gon.variational import (
     VariationalAutoencoder,
     VariationalGON,
@@ -126,7 +126,7 @@ def make_net(config: Variational, shape: torch.Size) -> VariationalGON | Variati
     """The net that the config names, for pictures of that shape, (C, H, W)."""
     channels, *size = shape
     is_binary = config.pixels == "binary"
-    likelihood = sum_cross_entropy if is_binary else sum_discretised_logistic
+    likelihood: Loss = sum_cross_entropy if is_binary else sum_discretised_logistic
     outputs = channels if is_binary else 2 * channels
     latent, width = config.latent, config.width
     decoder: nn.Module
