@@ -1,11 +1,18 @@
 """The origin gradient: closed form, central differences, second order, hostile input."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from quire.papers.gon import (
+    ConvDecoder,
     DenseDecoder,
+    ImplicitDecoder,
+    Siren,
+    batch_norm,
     find_mean_scale,
     origin,
     sum_cross_entropy,
@@ -187,3 +194,45 @@ def test_what_does_not_fit_is_said() -> None:
         origin(decoder, x, start=torch.zeros(3, 2))
     with pytest.raises(ValueError, match="one shape"):
         origin(decoder, x[:, :1])
+
+
+@pytest.mark.parametrize("second_order", [True, False])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        ConvDecoder(4, width=4),
+        ImplicitDecoder(Siren(4, hidden=8, layers=3), (6, 6)),
+    ],
+)
+def test_one_row_serves_all_where_rows_are_drawn_alike(
+    decoder: Any, steps: int, second_order: bool
+) -> None:
+    decoder = copy.deepcopy(decoder).double()
+    assert decoder.alike
+    size = decoder(torch.zeros(1, 4, dtype=torch.float64)).shape[1:]
+    weights = list(decoder.parameters())
+
+    def grade(alike: bool) -> list[Tensor]:
+        x = torch.rand(
+            5, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        ).requires_grad_()
+        start = torch.full((4,), 0.1, dtype=torch.float64, requires_grad=True)
+        z = origin(
+            decoder, x, start=start, steps=steps, scale=0.1, second_order=second_order, alike=alike
+        )
+        loss = sum_squares(decoder(z), x).sum()
+        return [z.detach(), *torch.autograd.grad(loss, [*weights, x, start], allow_unused=True)]
+
+    for one, each in zip(grade(True), grade(False), strict=True):
+        assert (one is None) == (each is None)
+        if one is not None:
+            torch.testing.assert_close(one, each, atol=1e-12, rtol=1e-9)
+    with torch.inference_mode():
+        x = torch.rand(5, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(origin(decoder, x), origin(decoder, x, alike=False))
+
+
+def test_a_batch_norm_or_dropout_is_not_alike() -> None:
+    assert not ConvDecoder(4, width=4, norm=batch_norm).alike
+    assert not ConvDecoder(4, width=4, activation=nn.Dropout).alike

@@ -130,6 +130,8 @@ class ImplicitDecoder(nn.Module):
     """
 
     points: Tensor
+    alike = True
+    """Every row is drawn alike and alone; see `origin`."""
 
     def __init__(self, net: nn.Module, size: tuple[int, int], *, align: Align = "centres") -> None:
         super().__init__()
