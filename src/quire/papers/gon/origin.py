@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from quire.nn.devices import without_autocast
 
@@ -74,7 +74,8 @@ def origin(
 
     Works under `no_grad` and in inference mode, where the latents come without a graph. Under
     autocast the gradient is taken in the precision of x and of the weights, because a small one
-    vanishes in half precision.
+    vanishes in half precision. What calls it may be compiled (torch.compile); a decoder that is
+    compiled by itself cannot be differentiated twice.
 
     Args:
         decoder: Gives what `loss` reads from latents (B, K).
@@ -89,12 +90,29 @@ def origin(
             latents are constants to the outer loss.
 
     Raises ValueError for an empty batch, a loss that is not (B,), a start that does not fit, and
-    for steps below 1.
+    for steps below 1; RuntimeError where the second order is wanted and lost.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if x.dim() < 1 or len(x) == 0:
         raise ValueError(f"x must hold at least one example, got shape {tuple(x.shape)}")
+
+    def measure(z: Tensor) -> Tensor:
+        each = loss(decoder(z), x)
+        if each.shape != (len(x),):
+            raise ValueError(
+                f"loss must give one number an example, ({len(x)},), got shape {tuple(each.shape)}"
+            )
+        return each.sum()
+
+    if torch.compiler.is_compiling():
+        # What autograd.grad gives cannot be differentiated again in a compiled graph; this can.
+        with without_autocast(x):
+            z = begin(decoder, x, latent, start)
+            for _ in range(steps):
+                z = z - scale * torch.func.grad(measure)(z)
+                z = z if second_order else z.detach()
+        return z
     through = second_order and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with (
         torch.inference_mode(False),
@@ -107,17 +125,27 @@ def origin(
         if not z.requires_grad:
             z.requires_grad_()
         for _ in range(steps):
-            each = loss(decoder(z), x)
-            if each.shape != (len(x),):
-                raise ValueError(
-                    f"loss must give one number an example, ({len(x)},), "
-                    f"got shape {tuple(each.shape)}"
-                )
-            (slope,) = torch.autograd.grad(each.sum(), z, create_graph=through)
+            (slope,) = torch.autograd.grad(measure(z), z, create_graph=through)
+            if through and not slope.requires_grad:
+                _check_second_order(decoder)
             z = z - scale * slope
             if not through:
                 z = z.detach().requires_grad_()
     return z if through else z.detach()
+
+
+def _check_second_order(decoder: Decoder) -> None:
+    """Raise RuntimeError where weights are to be trained through a gradient without a graph.
+
+    Versions of PyTorch up to 2.11 give one for a decoder that is compiled by itself, without a word
+    (pytorch #181581); later ones refuse.
+    """
+    owner = getattr(decoder, "__self__", decoder)  # of a method, its module
+    if isinstance(owner, nn.Module) and any(p.requires_grad for p in owner.parameters()):
+        raise RuntimeError(
+            "the decoder's gradient cannot be differentiated again (is it compiled by itself?): "
+            "compile what calls it, or ask for second_order=False"
+        )
 
 
 def begin(decoder: Decoder, x: Tensor, latent: int | None, start: Tensor | None) -> Tensor:
