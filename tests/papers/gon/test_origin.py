@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quire.papers.gon import (
+    GON,
     ConvDecoder,
     DenseDecoder,
     ImplicitDecoder,
@@ -120,6 +121,35 @@ def test_a_relu_decoder_has_no_curvature_of_its_own() -> None:
     x = data()
     sum_squares(net(origin(net, x, latent=3)), x).sum().backward()
     assert all(p.grad.abs().max() > 0 for p in net.parameters())
+
+
+def test_it_compiles_into_one_graph_with_its_second_order() -> None:
+    torch.manual_seed(0)
+    net, x = GON(DenseDecoder(3, (5,), hidden=(4,)), learned_scale=True, steps=2), data().float()
+    found = []
+    for call in (net.measure_loss, torch.compile(net.measure_loss, backend="aot_eager")):
+        net.zero_grad()
+        call(x).mean().backward()
+        found.append([p.grad.clone() for p in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_second_order_that_is_lost_is_said() -> None:
+    class Cut(nn.Linear):
+        """Gives its gradient no graph, as a decoder does that is compiled by itself."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            return z @ self.weight.detach().T
+
+    def likeness(y: Tensor, x: Tensor) -> Tensor:
+        return (y * x).sum(1)
+
+    decoder, x = Cut(3, 5).double(), data()
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        origin(decoder, x, likeness, latent=3)
+    assert not origin(decoder, x, likeness, latent=3, second_order=False).requires_grad
+    assert origin(decoder.requires_grad_(False), x, likeness, latent=3).shape == (4, 3)
 
 
 def test_a_latent_depends_on_its_own_example() -> None:

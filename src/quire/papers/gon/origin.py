@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from quire.nn.devices import without_autocast
 
@@ -75,7 +75,8 @@ def origin(
 
     Works under `no_grad` and in inference mode, where the latents come without a graph. Under
     autocast the gradient is taken in the precision of x and of the weights, because a small one
-    vanishes in half precision.
+    vanishes in half precision. What calls it may be compiled (torch.compile); a decoder that is
+    compiled by itself cannot be differentiated twice.
 
     Args:
         decoder: Gives what `loss` reads from latents (B, K).
@@ -94,12 +95,29 @@ def origin(
             net and costs a fraction of a millisecond. None asks `decoder.alike`.
 
     Raises ValueError for an empty batch, a loss that is not (B,), a start that does not fit, and
-    for steps below 1.
+    for steps below 1; RuntimeError where the second order is wanted and lost.
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if x.dim() < 1 or len(x) == 0:
         raise ValueError(f"x must hold at least one example, got shape {tuple(x.shape)}")
+
+    def score(drawn: Any) -> Tensor:
+        each = loss(drawn, x)
+        if each.shape != (len(x),):
+            raise ValueError(
+                f"loss must give one number an example, ({len(x)},), got shape {tuple(each.shape)}"
+            )
+        return each.sum()
+
+    if torch.compiler.is_compiling():
+        # What autograd.grad gives cannot be differentiated again in a compiled graph; this can.
+        with without_autocast(x):
+            z = begin(decoder, x, latent, start)
+            for _ in range(steps):
+                z = z - scale * torch.func.grad(lambda z: score(decoder(z)))(z)
+                z = z if second_order else z.detach()
+        return z
     through = second_order and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
     with (
         torch.inference_mode(False),
@@ -115,10 +133,11 @@ def origin(
         one_start = alike and len(x) > 1 and (start is None or start.dim() == 1)
         for step in range(steps):
             if one_start and step == 0:
-                slope = _slope_from_one_row(decoder, x, loss, z[:1], through)
+                slope = _slope_from_one_row(decoder, score, z[:1], len(x), through)
             else:
-                each = _checked(loss(decoder(z), x), x)
-                (slope,) = torch.autograd.grad(each.sum(), z, create_graph=through)
+                (slope,) = torch.autograd.grad(score(decoder(z)), z, create_graph=through)
+            if through and not slope.requires_grad:
+                _check_second_order(decoder)
             z = z - scale * slope
             if not through:
                 z = z.detach().requires_grad_()
@@ -126,33 +145,36 @@ def origin(
 
 
 def _slope_from_one_row(
-    decoder: Decoder, x: Tensor, loss: Loss, start: Tensor, through: bool
+    decoder: Decoder, score: Callable[[Any], Tensor], start: Tensor, count: int, through: bool
 ) -> Tensor:
-    """The gradient (B, K) of the loss where every example starts from the row (1, K).
+    """The gradient (B, K) of the score where all B = `count` examples start from the row (1, K).
 
     One pass of the decoder serves all: examples differ in the loss's gradient alone, and the
     decoder's transposed Jacobian, which they share, is applied to all of those at once.
     """
     with torch.set_grad_enabled(through):
         drawn, pull_back = torch.func.vjp(decoder, start)
-        rows = drawn.expand(len(x), *drawn.shape[1:])
+        rows = drawn.expand(count, *drawn.shape[1:])
     if not rows.requires_grad:
         rows = rows.detach().requires_grad_()
-    with torch.enable_grad():
-        each = _checked(loss(rows, x), x)
-        (steepest,) = torch.autograd.grad(each.sum(), rows, create_graph=through)
+    (steepest,) = torch.autograd.grad(score(rows), rows, create_graph=through)
     with torch.set_grad_enabled(through):
         slope: Tensor = torch.func.vmap(lambda row: pull_back(row[None])[0][0])(steepest)
     return slope
 
 
-def _checked(each: Tensor, x: Tensor) -> Tensor:
-    """Losses, of which there must be one an example."""
-    if each.shape != (len(x),):
-        raise ValueError(
-            f"loss must give one number an example, ({len(x)},), got shape {tuple(each.shape)}"
+def _check_second_order(decoder: Decoder) -> None:
+    """Raise RuntimeError where weights are to be trained through a gradient without a graph.
+
+    Versions of PyTorch up to 2.11 give one for a decoder that is compiled by itself, without a word
+    (pytorch #181581); later ones refuse.
+    """
+    owner = getattr(decoder, "__self__", decoder)  # of a method, its module
+    if isinstance(owner, nn.Module) and any(p.requires_grad for p in owner.parameters()):
+        raise RuntimeError(
+            "the decoder's gradient cannot be differentiated again (is it compiled by itself?): "
+            "compile what calls it, or ask for second_order=False"
         )
-    return each
 
 
 def begin(decoder: Decoder, x: Tensor, latent: int | None, start: Tensor | None) -> Tensor:
