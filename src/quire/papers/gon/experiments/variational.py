@@ -66,6 +66,7 @@ def variational(config: Variational, run: Run) -> Metrics:
         "sampled": net.decoder(noise).sigmoid(),
     }
     run.figure("variational", draw_rows(rows))
+    run.exhibit("samples", rows["sampled"])
     return {
         "bits": measure_bits(net, pictures.test),
         "train_bits": measure_bits(net, seen),
