@@ -101,6 +101,7 @@ def digits(config: Digits, run: Run) -> Metrics:
         samples = train_vae(config, run, parts.train)
     else:
         samples = fit_classic(config, run, parts.train)
+    run.exhibit("samples", samples)
     if config.model != "gan":
         run.figure("samples", draw_rows({config.model: samples[:10]}))
     found, score = judge(samples, parts.train, parts.validation, parts.test, features)

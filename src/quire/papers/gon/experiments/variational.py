@@ -99,6 +99,7 @@ def variational(config: Variational, run: Run) -> Metrics:
         "sampled": net.decoder(noise)[:, :channels].sigmoid(),
     }
     run.figure("variational", draw_rows(rows))
+    run.exhibit("samples", rows["sampled"])
     return {
         "bits": measure_bits(net, pictures.test, at_once=at_once),
         "train_bits": measure_bits(net, seen, at_once=at_once),

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from quire.lab import Config, Metrics, Run
+from quire.lab.exhibits import paint
 from quire.lab.training import save_weights, set_rate, update
 from quire.papers.slot_attention.attention import SlotAttention
 from quire.papers.slot_attention.autoencoder import SlotAutoencoder
@@ -96,6 +97,7 @@ def evaluate(config: Discovery, run: Run, net: SlotAutoencoder) -> Metrics:
     alike = draw_test_scenes(same.maker(), config.test_images, run, "same")
     found, error = decompose(net, scenes.image)
     ari = measure_ari(scenes, found)
+    run.exhibit("divisions", torch.cat([scenes.image / 2 + 0.5, paint(found)], -1))
     if isinstance(net.slots, SlotAttention):
         pictures = show_rounds(net, scenes.image[:SHOWN])
         run.figure("rounds", draw_rounds(scenes.image[:SHOWN], scenes.objects[:SHOWN], pictures))
