@@ -43,9 +43,10 @@ def main() -> dict[str, Any]:
 def implicit_race() -> dict[str, Any]:
     """Forward and backward of the published SIREN: first layer in two parts, or side by side."""
     torch.manual_seed(0)
-    decoder = ImplicitDecoder(Siren(LATENT), (SIZE, SIZE), align="corners")
+    siren = Siren(LATENT)
+    decoder = ImplicitDecoder(siren, (SIZE, SIZE), align="corners")
     gon = GON(decoder, scale=find_mean_scale(BATCH))
-    twin = copy.deepcopy(decoder.net)
+    twin = copy.deepcopy(siren)
     x = torch.rand(BATCH, 1, SIZE, SIZE)
     points = make_grid(SIZE, SIZE, align="corners").expand(BATCH, -1, -1)
     target = x.flatten(2).transpose(1, 2)

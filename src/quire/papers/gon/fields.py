@@ -56,12 +56,13 @@ class ShiftedSiren(nn.Module):
         self.coordinates = coordinates
         self.frequency = frequency
         widths = (coordinates, *[hidden] * (layers - 1))
-        self.waves = nn.ModuleList(nn.Linear(width, hidden) for width in widths)
+        waves = [nn.Linear(width, hidden) for width in widths]
+        self.waves = nn.ModuleList(waves)
         self.last = nn.Linear(hidden, channels)
         self.shift = nn.Linear(latent, layers * hidden, bias=False)
         bound = (6 / hidden) ** 0.5 / frequency
         bounds = (1 / coordinates, *[bound] * (layers - 1))
-        for layer, reach in zip(self.waves, bounds, strict=True):
+        for layer, reach in zip(waves, bounds, strict=True):
             nn.init.uniform_(layer.weight, -reach, reach)
         nn.init.uniform_(self.last.weight, -bound, bound)
         nn.init.uniform_(self.shift.weight, -1 / latent, 1 / latent)
