@@ -212,6 +212,9 @@ def test_the_same_person_goes_on(page, tmp_path):
     for path in ("a.json", "b.json"):
         with pytest.raises(UserError, match=f"^{path} was added already$"):
             add(tmp_path / path, tmp_path)
+    turned = complete.model_copy(update={"choices": (*complete.choices[:-1], (None, 2.0))})
+    whole = add(save(tmp_path / "d.json", evidence, turned), tmp_path)
+    assert [each.choices for each in whole.rated.ratings] == [turned.choices]
     twice = rating(evidence, unsure, name="r2", rater="A.")
     with pytest.raises(
         UserError, match=r"'A\.' has rated this page already: a rater counted twice"

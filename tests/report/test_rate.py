@@ -199,8 +199,13 @@ def test_from_the_page_to_the_verdict(
         "(() => { const box = document.querySelector('[name=rater]'); box.value = 'A script <&>';"
         " box.dispatchEvent(new Event('input')); })()"
     )
+    assert browser.eval("document.querySelector('[name=anew]').hidden")
     saved = save(browser, tmp_path / "saved")
     assert saved.name in browser.eval("document.querySelector('.saved').textContent")
+    assert not browser.eval("document.querySelector('[name=anew]').hidden")
+    browser.eval("document.querySelector('[name=anew]').click()")
+    assert where(browser) == f"Pair 1 of {PAIRS}"
+    assert choices(browser) == []
     own = tmp_path / "runs" / "evidence"
     assert main(["rate", "--add", str(saved)]) == 0
     out = " ".join(capsys.readouterr().out.split())
@@ -213,9 +218,6 @@ def test_from_the_page_to_the_verdict(
     assert "was added already" in capsys.readouterr().err
     check_shown(own, capsys)
     check_site(browser, own, tmp_path)
-    browser.open(folder / "page.html")
-    browser.eval("document.querySelector('[name=anew]').click()")
-    assert where(browser) == f"Pair 1 of {PAIRS}"
 
 
 def check_shown(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -187,10 +187,11 @@ def _check(saved: Evidence, rated: Rated, where: str) -> None:
 
 
 def _with(ratings: Sequence[Rating], rating: Rating, where: str) -> tuple[Rating, ...]:
-    """`ratings` and one more; that of a person who went on takes the place of the shorter one."""
+    """`ratings` and one more; where a person went on, or took one back, in place of the former."""
     others = tuple(each for each in ratings if each.id != rating.id)
     for before in ratings:
-        if before.id == rating.id and len(before.choices) >= len(rating.choices):
+        known = before.choices == rating.choices or len(before.choices) > len(rating.choices)
+        if before.id == rating.id and known:
             raise UserError(f"{where} was added already")
     if rating.rater and rating.rater in [each.rater for each in others]:
         raise UserError(f"{where}: '{rating.rater}' has rated this page already: a rater counted "

@@ -6,7 +6,7 @@
   const form = one("form").elements;
   const key = "quire-rate-" + page.key;
   let kept = true; // whether a reload would find what was chosen
-  let saved = 0; // how many choices the last file holds
+  let saved = 0; // how many choices the last file holds, 0 once anything changed
   let since = 0;
   let state = read() ?? begin();
 
@@ -24,6 +24,7 @@
   }
 
   function keep() {
+    saved = 0;
     try {
       localStorage.setItem(key, JSON.stringify(state));
     } catch {
@@ -36,10 +37,12 @@
     const total = page.pictures.length;
     const done = number === total;
     one(".pair").hidden = done;
-    one(".done").hidden = form.anew.hidden = !done;
+    one(".done").hidden = !done;
+    form.anew.hidden = !(done && saved === number);
     form.back.disabled = form.save.disabled = number === 0;
     one("progress").value = number;
-    one("[role=status]").textContent = done ? `${total} of ${total} rated` : `Pair ${number + 1} of ${total}`;
+    const where = done ? `${total} of ${total} rated` : `Pair ${number + 1} of ${total}`;
+    one("[role=status]").textContent = where;
     if (!done) [left.src, right.src] = page.pictures[number];
     else if (document.activeElement === document.body) form.save.focus();
     since = performance.now();
@@ -63,6 +66,7 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     saved = state.choices.length;
+    form.anew.hidden = saved < page.pictures.length;
     one(".saved").textContent = `Saved ${saved} of ${page.pictures.length} as ${link.download}.`;
   }
 
@@ -89,7 +93,6 @@
   form.anew.addEventListener("click", () => {
     state = begin();
     form.rater.value = one(".saved").textContent = "";
-    saved = 0;
     keep();
     show();
   });
