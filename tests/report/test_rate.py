@@ -13,8 +13,12 @@ import pytest
 import quire.papers
 from quire.cli import main
 from quire.lab.evidence import all_evidence, read_evidence
+from quire.lab.job import Options, Target
+from quire.lab.launch import attempt
 from quire.lab.papers import find_paper
 from quire.lab.testing import try_run
+from quire.lab.verify import verify
+from quire.report.console import print_verified
 from quire.report.model import judge, known_evidence
 from quire.report.overview import row_of
 from quire.report.site import sheet_of, write
@@ -218,6 +222,20 @@ def test_from_the_page_to_the_verdict(
     assert "was added already" in capsys.readouterr().err
     check_shown(own, capsys)
     check_site(browser, own, tmp_path)
+
+
+def test_verify_leaves_it_to_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = verify(
+        Target.parse("seen"), "laptop", launch=lambda jobs: [attempt(job) for job in jobs],
+        options=Options(runs=folder / "runs"),
+    )  # fmt: skip
+    assert found.evidence is not None
+    assert [record.id for record in found.evidence.claims] == ["brighter"]
+    assert "rated" not in found.evidence.text()
+    print_verified([found], "laptop")
+    words = " ".join(capsys.readouterr().out.split())
+    assert "people-see-light, people-confuse-grey (judged by people: quire rate)" in words
+    assert "trends of the paper: 1 holds; judged by people: 2 not run" in words
 
 
 def check_shown(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
