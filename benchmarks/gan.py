@@ -30,8 +30,8 @@ def main() -> dict[str, Any]:
 def parzen_race() -> dict[str, Any]:
     """Log-likelihoods of 1,000 images under 2,000 samples at the ten widths of the protocol.
 
-    Both start from the samples and end with ten times 1,000 numbers. The peer's tree is one leaf, in
-    which every pair counts: with its default of 40 rows a leaf it subtracts bounds that are far
+    Both start from the samples and end with ten times 1,000 numbers. The peer's tree is one leaf,
+    in which every pair counts: with its default of 40 rows a leaf it subtracts bounds that are far
     larger than what is left, and is thousands of nats off at 784 dimensions.
     """
     neighbours = importlib.import_module("sklearn.neighbors")
