@@ -210,9 +210,10 @@ class MinibatchDiscrimination(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, D) to (B, D + kernels); memory grows with B^2."""
-        m = self.tensor(x).unflatten(-1, (self.kernels, -1))
-        apart = (m[:, None] - m).abs().sum(-1)  # (B, B, kernels)
-        return torch.cat([x, torch.exp(-apart).sum(1)], -1)
+        # (dim, kernels, B): what is summed first stands first, so that rows of B numbers are added.
+        m = self.tensor(x).unflatten(-1, (self.kernels, -1)).permute(2, 1, 0).contiguous()
+        apart = (m[..., None] - m[..., None, :]).abs().sum(0)  # (kernels, B, B)
+        return torch.cat([x, torch.exp(-apart).sum(-1).T], -1)
 
 
 def start_uniform(layer: M, spread: float | None) -> M:
