@@ -153,7 +153,7 @@ def _slope_from_one_row(
     decoder's transposed Jacobian, which they share, is applied to all of those at once.
     """
     with torch.set_grad_enabled(through):
-        drawn, pull_back = torch.func.vjp(decoder, start)
+        drawn, pull_back = torch.func.vjp(decoder, start)[:2]
         rows = drawn.expand(count, *drawn.shape[1:])
     if not rows.requires_grad:
         rows = rows.detach().requires_grad_()
