@@ -4,18 +4,15 @@ The race begins with a parity test; where it fails, no time is reported. Run it 
 slot_attention`, or alone: `python benchmarks/slot_attention.py`.
 """
 
-import importlib.util
 import json
 import time
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quire.lab.bench import compare
-from quire.papers.slot_attention import SlotAttention, Solids, Sprites, Tetrominoes, draw
+from quire.lab.bench import compare, load_alone
+from quire.papers.slot_attention import Solids, Sprites, Tetrominoes, draw, from_package
 
 BATCH, INPUTS, SLOTS, DIM, HIDDEN = 64, 1024, 7, 64, 128
 """The paper's set prediction: 32 x 32 places; three rounds."""
@@ -30,9 +27,10 @@ def main() -> dict[str, Any]:
 def module_race() -> dict[str, Any]:
     """Forward and backward passes, gradients of inputs included; both eager, as they come."""
     torch.manual_seed(0)
-    peer = load_peer()
-    ours = SlotAttention(SLOTS, DIM, hidden=HIDDEN, bias=True)
-    copy_weights(peer, ours)
+    # By itself: the package's other modules need further packages.
+    package = load_alone("slot-attention", "slot_attention.slot_attention")
+    peer: nn.Module = package.SlotAttention(SLOTS, DIM, hidden_dim=HIDDEN)
+    ours = from_package(peer)
     x = torch.randn(BATCH, INPUTS, DIM, requires_grad=True)
     outputs, gradients = [], []
     for module in (ours, peer):
@@ -65,36 +63,6 @@ def pass_both(module: nn.Module, x: Tensor) -> Tensor:
     slots: Tensor = found[0] if isinstance(found, tuple) else found
     slots.square().mean().backward()
     return slots.detach()
-
-
-def load_peer() -> nn.Module:
-    """The package's module by itself: its other modules need further packages."""
-    # By the package's files, as this script has the package's name.
-    try:
-        found = distribution("slot-attention")
-    except PackageNotFoundError as error:
-        raise ModuleNotFoundError("slot-attention is missing", name="slot_attention") from error
-    path = Path(str(found.locate_file("slot_attention/slot_attention.py")))
-    spec = importlib.util.spec_from_file_location("slot_attention_peer", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    peer: nn.Module = module.SlotAttention(SLOTS, DIM, hidden_dim=HIDDEN)
-    return peer
-
-
-def copy_weights(peer: Any, ours: SlotAttention) -> None:
-    """The package's weights into our module."""
-    pairs = {
-        "query": "to_q", "key": "to_k", "value": "to_v", "cell": "gru", "mlp": "mlp",
-        "norm_inputs": "norm_input", "norm_slots": "norm_slots", "norm_mlp": "norm_pre_ff",
-    }  # fmt: skip
-    for name, other in pairs.items():
-        getattr(ours, name).load_state_dict(getattr(peer, other).state_dict())
-    with torch.no_grad():
-        ours.start.mean.copy_(peer.slots_mu)
-        ours.start.log_deviation.copy_(peer.slots_logsigma)
 
 
 def measure_scenes() -> dict[str, float]:

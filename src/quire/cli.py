@@ -13,7 +13,6 @@ from tyro.conf import Positional, arg
 from quire.lab.errors import MissingError, UserError, unknown
 
 RUNS = Path(os.environ.get("QUIRE_RUNS", "runs"))
-MOST_SEEDS = 1000
 PaperText = Annotated[str, arg(metavar="PAPER")]
 ExperimentText = Annotated[str, arg(metavar="PAPER[/EXPERIMENT]")]
 Number = Annotated[int | None, arg(metavar="N")]
@@ -195,13 +194,14 @@ def verify(
     from quire.lab.execute import data_root
     from quire.lab.job import Options, Target, check_preset
     from quire.lab.launch import run_local, run_ray
+    from quire.lab.parsing import parse_seeds
     from quire.lab.verify import verify as verify_target
     from quire.report import console
     from quire.report.site import refresh
 
     if workers is not None and workers < 1:
         raise UserError(f"--workers takes a positive number, got {workers}")
-    chosen = _seeds(seeds)
+    chosen = parse_seeds(seeds)
     root = data.expanduser().resolve() if data else data_root()
     options = Options(runs=runs, data=root, device=device, fresh=fresh)
     with console.Board() as board:
@@ -227,20 +227,49 @@ def verify(
     return 3 if found and all(item.evidence is None for item in found) else 0
 
 
-def _seeds(text: str | None) -> int | list[int] | None:
-    if text is None:
-        return None
-    numbers = [int(word) if word.isdecimal() else -1 for word in text.split(",")]
-    if min(numbers) < 0 or (len(numbers) == 1 and not 1 <= numbers[0] <= MOST_SEEDS):
-        raise UserError(f"--seeds takes a number from 1 to {MOST_SEEDS}, or distinct seeds such as "
-                        f"0,1,7; got {text}")  # fmt: skip
-    if len(numbers) == 1 and "," not in text:
-        return numbers[0]
-    if len(set(numbers)) < len(numbers):
-        raise UserError(
-            f"--seeds must be distinct, got {text}: a seed counted twice is no evidence"
-        )
-    return numbers
+def rate(
+    claim: Positional[Annotated[str | None, arg(metavar="PAPER[/CLAIM]")]] = None,
+    preset: Literal["smoke", "laptop", "gpu", "paper"] = "laptop",
+    add: Annotated[Path | None, arg(metavar="FILE")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE")] = None,
+    seed: int = 0,
+    device: str = "auto",
+    data: Folder = None,
+    runs: Path = RUNS,
+    evidence: Folder = None,
+) -> None:
+    """Write a page on which people judge a claim, blind; or add the ratings that it saved.
+
+    Args:
+        claim: A paper's claim that people judge; the paper alone where it has one such claim.
+        preset: The runs whose pictures are shown.
+        add: Add the ratings in this file, which a page saved, to the evidence.
+        out: Where to write the page; rate-DIGEST.html by default, which names no claim.
+        seed: Decides which pairs are shown, in which order and on which side.
+        device: The device of the runs.
+        data: Root of the datasets; QUIRE_DATA by default.
+        runs: Folder of the runs.
+        evidence: Folder for the evidence files; runs/evidence by default.
+    """
+    from quire.lab import ratings
+    from quire.lab.execute import data_root
+    from quire.lab.job import Options
+    from quire.report import console
+    from quire.report.rate import write_page
+
+    if add is not None:
+        if claim is not None:
+            raise UserError(f"--add takes the claim from its file, not '{claim}'")
+        whole = ratings.add(add, evidence or runs / "evidence")
+        console.print_rated(whole, whole.write(evidence or runs / "evidence"))
+        return
+    paper, found = ratings.find_judged(claim or "")
+    root = data.expanduser().resolve() if data else data_root()
+    options = Options(runs=runs, data=root, device=device)
+    page, pictures = ratings.make_page(paper, found, preset, options=options, seed=seed)
+    where = out or Path(f"rate-{page.page}.html")
+    write_page(where, page, pictures)
+    print(f"{where}: {len(pictures)} pairs. quire rate --add FILE adds what it saves")
 
 
 def evidence(
@@ -441,6 +470,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": _by_signature("report", report),
     "data": _by_signature("data", data),
     "evidence": _by_signature("evidence", evidence),
+    "rate": _by_signature("rate", rate),
     "bench": _by_signature("bench", bench),
     "new": _by_signature("new", new),
     "doctor": _by_signature("doctor", doctor),

@@ -203,6 +203,11 @@ def test_smoke(name, experiment, arm, tmp_path, monkeypatch):
     declared = find_paper(name).experiments[experiment].metrics
     assert outcome.metrics
     assert outcome.metrics.keys() <= declared.keys()
+    for claim in find_paper(name).experiments[experiment].claims:
+        for shown in claim.exhibits if claim.kind == "judgement" else ():
+            of, _, exhibit = shown.partition(".")
+            left = list((outcome.directory / "exhibits" / exhibit).glob("*.png"))
+            assert of != arm or left, f"{claim.id}: the run left no pictures called {exhibit}"
 
 
 @pytest.mark.slow

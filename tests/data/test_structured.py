@@ -121,6 +121,27 @@ def test_views(tmp_path: Path) -> None:
         data.nerf(tmp_path)
 
 
+def test_faces(tmp_path: Path) -> None:
+    path = folder(tmp_path, "tfd") / "tfd.npz"
+    image, fold = np.zeros((4, 48, 48), np.uint8), np.tile(np.arange(4)[:, None], 5)
+    image[2] = 7
+    np.savez(path, images=image, folds=fold)
+    faces = data.tfd(tmp_path)
+    assert faces.image.shape == (4, 1, 48, 48)
+    assert faces.fold.dtype == np.int64
+    assert faces.take(2, fold=4).tolist() == image[2:3, None].tolist()
+    for bad, said in (
+        ({"images": image[:, :40]}, "images must be N x 48 x 48 uint8"),
+        ({"images": image.astype(np.float32)}, "images must be N x 48 x 48 uint8"),
+        ({"folds": fold[:, :4]}, "folds must be N x 5 numbers from 0 to 3"),
+        ({"folds": fold + 1}, "folds must be N x 5 numbers from 0 to 3"),
+        ({"folds": np.minimum(fold, 2)}, "every fold needs images of part 3"),
+    ):
+        np.savez(path, **{"images": image, "folds": fold} | bad)
+        with pytest.raises(ValueError, match=said):
+            data.tfd(tmp_path)
+
+
 def test_levels(tmp_path: Path) -> None:
     path = folder(tmp_path, "sokoban") / "boxoban.npz"
     names = ("unfiltered_train", "unfiltered_valid", "unfiltered_test", "medium_train",

@@ -125,7 +125,7 @@ def test_a_malformed_title_page_is_one_clear_line(write, old, new, fault):
         ("a.m < b.m", "a.m == b.m", "'==' is for identities"),
         ("a.m < b.m", "a.m", "must be one comparison"),
         ("max(*.m)", "max(*.q)", "claim same: unknown metric 'q'"),
-        ("trend = ", "rumour = ", "claim c says one of identity, trend, number"),
+        ("trend = ", "rumour = ", "claim c says one of identity, trend, number, jud"),
         ('trend = "A beats B."', 'trend = "A"\nnumber = "B"', "claim c says one of"),
         ('source = "Table 1"', 'source = "Table 1"\nat = ["desk"]', r"claims\.0\.at\.0"),
         ('fails = { gpu = "It does not there." }', 'at = ["smoke"]', "'b' does not run at preset"),
@@ -144,6 +144,48 @@ def test_a_malformed_title_page_is_one_clear_line(write, old, new, fault):
 def test_a_malformed_experiment_is_one_clear_line(write, old, new, fault):
     assert old in EXPERIMENT
     check_refused(write(experiment=EXPERIMENT.replace(old, new, 1)), "mine/", fault)
+
+
+JUDGED = (
+    EXPERIMENT
+    + """
+[exhibits]
+faces = "a face"
+[claims.seen]
+judgement = "A looks better than B."
+question = "Which is the face?"
+source = "Figure 1"
+check = "a.faces > b.faces"
+"""
+)
+
+
+def test_a_judgement_is_read(write):
+    paper = read_paper(write(experiment=JUDGED))
+    claim = paper.find_claim("seen")
+    assert (claim.kind, claim.question) == ("judgement", "Which is the face?")
+    assert claim.at == ("laptop", "gpu", "paper")
+    assert claim.exhibits == ("a.faces", "b.faces")
+    assert "faces" in paper.experiments["e"].meanings
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("a.faces > b.faces", "a.face > b.faces", "seen: unknown exhibit 'face': .* 'faces'"),
+        ("a.faces > b.faces", "a.m > b.m", "seen: unknown exhibit 'm'"),
+        ("a.m < b.m", "a.faces < b.faces", "claim c: unknown metric 'faces'"),
+        ("a.faces > b.faces", "a.faces > 0.5", "a judgement compares two exhibits: gan.samples"),
+        ("a.faces > b.faces", "max(*.faces) > b.faces", "a judgement compares two exhibits"),
+        ("a.faces > b.faces", "a.faces == b.faces", "'==' is for identities"),
+        ('question = "Which is the face?"\n', "", "a judgement asks a question"),
+        ('trend = "A beats B."', 'trend = "A."\nquestion = "Which?"', "no other claim does"),
+        ('source = "Figure 1"', 'source = "Figure 1"\nat = ["smoke"]', "'b' does not run at"),
+    ],
+)
+def test_a_malformed_judgement_is_one_clear_line(write, old, new, fault):
+    assert old in JUDGED
+    check_refused(write(experiment=JUDGED.replace(old, new, 1)), "mine/", fault)
 
 
 def test_runs_may_not_stand_in_a_circle(write):

@@ -144,13 +144,13 @@ def test_the_readme_table_links_cards_and_counts_apart(
     rows = _rows(papers_markdown(papers, evidence, standings=standings))
     assert rows[0][4:] == [
         "trends: hold / fail / open / not run", "numbers decided", "identities that hold",
-        "beyond the paper", "stale",
+        "judged by people", "beyond the paper", "stale",
     ]  # fmt: skip
     assert rows[2][0] == (
         "[Deep Residual Learning for Image Recognition](src/quire/papers/large/README.md)"
     )
-    assert rows[2][4:] == ["6 / 3 / 2 / 0 (gpu, laptop)", "1 of 2", "1 of 1", "", "3"]
-    assert rows[5][4:] == ["0 / 0 / 0 / 2", "", "", "", ""]
+    assert rows[2][4:] == ["6 / 3 / 2 / 0 (gpu, laptop)", "1 of 2", "1 of 1", "", "", "3"]
+    assert rows[5][4:] == ["0 / 0 / 0 / 2", "", "", "", "", ""]
 
 
 def test_what_goes_beyond_the_paper_is_counted_apart(

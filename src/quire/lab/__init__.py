@@ -1,8 +1,9 @@
 """What carries experiments out: papers, configs, runs, launchers, verdicts, evidence.
 
 To read it: `papers` and `claims` (what is said), `config` and `job` (what is asked for), `run` and
-`execute` (one run), `launch` (many), `verify` and `evidence` (what came of them), `digest` and
-`freshness` (whether it still holds). What a loop calls stands in `training` and `measure`.
+`execute` (one run), `launch` (many), `verify` and `evidence` (what came of them), `exhibits` and
+`ratings` (what people said of it), `digest` and `freshness` (whether it still holds). What a loop
+calls stands in `training` and `measure`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -8,7 +8,9 @@ import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from quire.lab.errors import MissingError, UserError
@@ -38,6 +40,27 @@ def compare(
             key = "ratio" if name == "peer" else f"ratio_to_{name}"
             result[key] = timing.median / timings["ours"].median
     return result | {"memory_mb": {k: peak_tensor_mb(call) for k, call in contestants.items()}}
+
+
+def load_alone(package: str, module: str) -> ModuleType:
+    """One module of an installed package by itself, without what the package imports beside it.
+
+    package: its name on the index. module: "folder.file". Raises ModuleNotFoundError where the
+    package is not installed.
+    """
+    # By the package's files, as a race's script may have the package's name.
+    try:
+        found = distribution(package)
+    except PackageNotFoundError as error:
+        name = package.replace("-", "_")
+        raise ModuleNotFoundError(f"{package} is missing", name=name) from error
+    path = Path(str(found.locate_file(f"{module.replace('.', '/')}.py")))
+    spec = importlib.util.spec_from_file_location(f"{module.replace('.', '_')}_alone", path)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def scripts(folder: Path) -> dict[str, Path]:

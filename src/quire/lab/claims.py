@@ -153,7 +153,8 @@ class Decision:
     """A verdict with what was measured.
 
     `left` and `right` are means over seeds of the check's two sides, `interval` Student's 95 %
-    interval of the mean of left - right (paired by seed), `seeds` how many there were.
+    interval of the mean of left - right (paired by seed), `seeds` how many there were. Where people
+    judge, raters take the place of seeds (see `decide_judgement` for their interval).
     """
 
     verdict: Verdict
@@ -199,6 +200,43 @@ def decide(check: Check, kind: str, results: Results) -> Decision:
     return Decision(verdict, left, right, interval, len(seeds))
 
 
+RATERS = 3
+"""From so many raters on they are a sample of their own."""
+
+
+def decide_judgement(check: Check, scores: Sequence[tuple[float, int]]) -> Decision:
+    """The verdict of people who chose between two exhibits, pair by pair.
+
+    `scores` holds for each rater how often the first of ``sorted(check.names)`` was chosen, and of
+    how many pairs; a pair that a rater could not tell counts as a half. The values of the check's
+    two names are these shares, which sum to one. The claim holds or fails where left - right is on
+    one side of zero for every share in `clopper_pearson` over the pairs of all raters. Pairs of one
+    rater are alike, so from three raters on Student's interval over raters counts as well: the
+    verdict's interval reaches as far as either.
+    """
+    if not scores:
+        return Decision("not run", reason="nobody has rated it")
+
+    def sides(share: float) -> tuple[float, float]:
+        values: dict[str, dict[str, float]] = {}
+        for (arm, exhibit), value in zip(sorted(check.names), (share, 1 - share), strict=True):
+            values.setdefault(arm, {})[exhibit] = value
+        return check.sides(values)
+
+    shares = [wins / pairs for wins, pairs in scores]
+    low, high = clopper_pearson(sum(wins for wins, _ in scores), sum(pairs for _, pairs in scores))
+    try:
+        left, right = sides(sum(shares) / len(shares))
+        # A check may bend, as abs() does: all shares of the interval are looked at, not its ends.
+        reached = [a - b for a, b in (sides(low + (high - low) * k / 200) for k in range(201))]
+        if len(scores) >= RATERS:
+            reached += student([a - b for a, b in map(sides, shares)])
+    except (ArithmeticError, ValueError, TypeError) as error:
+        return Decision("undecided", seeds=len(scores), reason=f"arithmetic: {error}")
+    interval = min(reached), max(reached)
+    return Decision(_by_interval(check, interval), left, right, interval, len(scores))
+
+
 def _by_interval(check: Check, interval: tuple[float, float]) -> Verdict:
     low, high = interval
     if check.operator in (">", ">="):
@@ -226,3 +264,17 @@ def student(differences: Sequence[float], level: float = 0.95) -> tuple[float, f
     error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
     half = float(stdtrit(len(sample) - 1, (1 + level) / 2)) * error
     return mean - half, mean + half
+
+
+def clopper_pearson(wins: float, pairs: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a share, `wins` of `pairs`.
+
+    Halves may be among the wins: a score of 0, a half or 1 scatters less than one of 0 or 1 with
+    the same mean, so the interval is then wider than it need be.
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - level) / 2
+    low = betaincinv(wins, pairs - wins + 1, tail) if wins > 0 else 0.0
+    high = betaincinv(wins + 1, pairs - wins, 1 - tail) if wins < pairs else 1.0
+    return float(low), float(high)

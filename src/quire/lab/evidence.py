@@ -4,22 +4,26 @@
 metrics in full, settings, the text of every check, the digest of the code. What is drawn (logged
 values and series) stands in a ``….curves.json`` beside it. Both are checked against the models here
 when they are written and when they are read.
+
+What people said of pictures is evidence in the same form, ``…--people-<digest of the page>.json``:
+the pairs and every choice, and as runs what follows from them, one a rater and arm.
 """
 
+import hashlib
 import json
 import os
 import platform
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from quire.lab.claims import Verdict
 from quire.lab.errors import UserError
 from quire.lab.files import write_atomically
-from quire.lab.papers import Preset, first_fault
+from quire.lab.papers import Claim, Preset, first_fault
 
 RUN_FORMAT = 1
 """Raised when the lab itself changes what a run's numbers mean (seeding, order of steps)."""
@@ -32,6 +36,7 @@ class Entry(BaseModel):
 
 
 T = TypeVar("T", bound=Entry)
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Series(Entry):
@@ -79,8 +84,10 @@ class ClaimRecord(Entry):
     left: float | None = None
     right: float | None = None
     interval: tuple[float, float] | None = None
-    """Student's 95 % interval of the mean of left - right, paired by seed."""
+    """Student's 95 % interval of the mean of left - right, paired by seed; of shares that people
+    chose see `quire.lab.claims.decide_judgement`."""
     seeds: int = 0
+    """How many seeds, or raters, decided it."""
     reason: str = ""
 
 
@@ -92,6 +99,35 @@ class Carried(Entry):
     date: str
     proof: str
     """What was run at both states, with identical results."""
+
+
+class Rating(Entry):
+    """What one person chose on a page of pairs, from its first pair on."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,40}$")]
+    """Drawn by the page when the rater began."""
+    rater: Annotated[str, StringConstraints(max_length=100)] = ""
+    """A name, where the rater gave one."""
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
+    choices: tuple[tuple[str | None, Seconds], ...] = Field(min_length=1)
+    """For each pair the exhibit that was chosen (None: could not tell), and the seconds it took."""
+
+
+class Rated(Entry):
+    """A page of pairs, and what people chose on it."""
+
+    claim: str
+    question: str
+    pictures: str
+    """Digest of the pictures."""
+    pairs: tuple[tuple[int, int, str, str], ...] = Field(min_length=1)
+    """Seed of the runs, number of the picture, the exhibits ``arm.exhibit`` left and right."""
+    ratings: tuple[Rating, ...] = ()
+
+    @property
+    def counted(self) -> int:
+        """How many pairs were rated, over all raters."""
+        return sum(len(rating.choices) for rating in self.ratings)
 
 
 class Evidence(Entry):
@@ -113,6 +149,23 @@ class Evidence(Entry):
     environment: dict[str, Any]
     runs: tuple[RunRecord, ...]
     claims: tuple[ClaimRecord, ...]
+    rated: Rated | None = None
+    """What people judged; None where runs decide. Its `machine` is ``people-<digest>`` then, and
+    its runs are the shares that each rater chose, the rater's number in place of the seed."""
+
+    def decides(self, claim: Claim) -> bool:
+        """Whether a claim of its experiment is one for such evidence: of runs, or of people."""
+        return claim.id == self.rated.claim if self.rated else claim.kind != "judgement"
+
+    @property
+    def page(self) -> str:
+        """Digest of all that a rater was shown and of the code behind it; empty without raters."""
+        if self.rated is None:
+            return ""
+        kept = {"paper", "experiment", "preset", "code", "settings", "rated"}
+        content = self.model_dump(mode="json", include=kept)
+        content["rated"].pop("ratings")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
     @property
     def file_name(self) -> str:
@@ -129,9 +182,13 @@ class Evidence(Entry):
         path = folder / self.file_name
         if curves is not None:
             drawn = Curves(runs=tuple(curves))
-            write_atomically(curves_path(path), _text(drawn, exclude_defaults=True))
-        write_atomically(path, _text(self))
+            write_atomically(curves_path(path), _text(drawn, exclude_defaults=True).encode())
+        write_atomically(path, self.text().encode())
         return path
+
+    def text(self) -> str:
+        """Its file's content."""
+        return _text(self, exclude=None if self.rated else {"rated"})
 
 
 class Curves(Entry):
@@ -166,7 +223,7 @@ def _read(model: type[T], path: Path) -> T:
         raise UserError(f"{path.parent.name}/{path.name} is not evidence: {what}") from None
 
 
-def _text(content: Entry, **options: Any) -> bytes:
+def _text(content: Entry, **options: Any) -> str:
     text = json.dumps(content.model_dump(mode="json", **options), indent=1, allow_nan=False)
 
     # Innermost lists on one line: a curve reads as a row, and files stay small.
@@ -174,7 +231,7 @@ def _text(content: Entry, **options: Any) -> bytes:
         return re.sub(r"\s*\n\s*", " ", match.group(0)).replace("[ ", "[").replace(" ]", "]")
 
     text = re.sub(r"\[[^\[\]{}]*\]", join, text)
-    return (re.sub(r"\[(?:\s*\[[^\[\]{}]*\],?)+\s*\]", join, text) + "\n").encode()
+    return re.sub(r"\[(?:\s*\[[^\[\]{}]*\],?)+\s*\]", join, text) + "\n"
 
 
 def evidence_folder() -> Path:

@@ -17,7 +17,7 @@ from quire.lab.digest import code_digest
 from quire.lab.errors import UserError
 from quire.lab.evidence import RUN_FORMAT, Carried, Evidence
 from quire.lab.memo import remembered, source_files
-from quire.lab.papers import Paper, find_paper, paper_folders
+from quire.lab.papers import Experiment, Paper, find_paper, paper_folders
 
 State = Literal["fresh", "carried", "stale"]
 STEPS = 20
@@ -43,13 +43,19 @@ def standing(evidence: Evidence, paper: Paper, digest: str) -> Standing:
         return Standing("stale", "the lab runs otherwise now")
     if digest not in evidence.digests:
         return Standing("stale", "the code behind it changed")
-    for arm in experiment.arms_at(evidence.preset):
+    for arm, settings in settings_now(evidence, experiment).items():
         if arm not in evidence.settings:
             return Standing("stale", f"the arm {arm} was added")
-        if evidence.settings[arm] != plain(experiment.settings(evidence.preset, arm)):
+        if evidence.settings[arm] != settings:
             return Standing("stale", f"the settings of {arm} changed")
     checks = {claim.id: claim.check for claim in evidence.claims}
-    for claim in paper.claims_at(evidence.experiment, evidence.preset):
+    claims = paper.claims_at(evidence.experiment, evidence.preset)
+    claims = [claim for claim in claims if evidence.decides(claim)]
+    if evidence.rated and not claims:
+        return Standing("stale", f"the claim {evidence.rated.claim} is gone")
+    if evidence.rated and claims[0].question != evidence.rated.question:
+        return Standing("stale", f"the question of {evidence.rated.claim} changed")
+    for claim in claims:
         if claim.id not in checks:
             return Standing("stale", f"the claim {claim.id} was added")
         if checks[claim.id] != claim.check:
@@ -58,6 +64,15 @@ def standing(evidence: Evidence, paper: Paper, digest: str) -> Standing:
         return Standing("fresh")
     proof = next(item for item in evidence.carried if item.code == digest)
     return Standing("carried", f"{proof.date}: {proof.proof}")
+
+
+def settings_now(evidence: Evidence, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """Today's settings of each arm that runs; where people judged, of those that they saw."""
+    return {
+        arm: plain(experiment.settings(evidence.preset, arm))
+        for arm in experiment.arms_at(evidence.preset)
+        if evidence.rated is None or arm in evidence.settings
+    }
 
 
 def standings(evidence: Sequence[Evidence]) -> dict[str, Standing]:
@@ -96,16 +111,15 @@ def judged(evidence: Evidence) -> Evidence:
     """The evidence with its claims decided again from its own metrics, by the checks of today.
 
     Of its runs those count whose arm has the settings of today: what is claimed of others was not
-    measured.
+    measured. Where people judged, their choices decide again.
     """
+    from quire.lab.ratings import counted
     from quire.lab.verify import judge
 
+    if evidence.rated:
+        return counted(evidence)
     paper = find_paper(evidence.paper)
-    experiment = paper.experiments[evidence.experiment]
-    now = {
-        arm: plain(experiment.settings(evidence.preset, arm))
-        for arm in experiment.arms_at(evidence.preset)
-    }
+    now = settings_now(evidence, paper.experiments[evidence.experiment])
     runs = [run for run in evidence.runs if now.get(run.arm) == evidence.settings.get(run.arm)]
     claims = judge(paper, evidence.experiment, evidence.preset, runs)
     return evidence.model_copy(update={"claims": tuple(claims)})
@@ -142,7 +156,9 @@ def carry(evidence: Evidence, revision: str, *, data: Path | None, steps: int = 
             raise UserError(f"the evidence for {where} does not belong to the code at {revision}")
         if old is None or new is None:
             continue  # it took too long at either state: what was compared is said
-        for part in sorted((old.keys() | new.keys()) - {"digest", "job"}):
+        # Pictures may come and go beside numbers that stay; what people saw may not.
+        apart = {"digest", "job"} if evidence.rated else {"digest", "job", "exhibits"}
+        for part in sorted((old.keys() | new.keys()) - apart):
             if old.get(part, "") != new.get(part, ""):
                 raise UserError(f"{where}: {part} is not the same as at {revision}")
         if "error" in old:
@@ -155,10 +171,7 @@ def carry(evidence: Evidence, revision: str, *, data: Path | None, steps: int = 
     if proven["steps"]:
         proof += f" and {steps} steps of {proven['steps']} arms at {evidence.preset}"
     proof += f" give the same bits as at {revision}"
-    settings = {
-        arm: plain(experiment.settings(evidence.preset, arm))
-        for arm in experiment.arms_at(evidence.preset)
-    }
+    settings = settings_now(evidence, experiment)
     carried = evidence.carried
     if digest not in evidence.digests:
         carried += (Carried(code=digest, date=time.strftime("%Y-%m-%d"), proof=proof),)

@@ -245,7 +245,7 @@ def _attempt_and_pack(
     outcome = attempt(without_fresh(job) if _was_retried() else job)
     folder = outcome.directory
     paths = [folder / name for name in SENT_BACK]
-    paths += [*folder.glob("figures/*"), *folder.glob("kept/*")]
+    paths += [*folder.glob("figures/*"), *folder.glob("kept/*"), *folder.glob("exhibits/*/*")]
     files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(paths) if p.is_file()}
     return outcome, files if folder != Path() else {}
 

@@ -28,11 +28,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 ClaimName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Preset = Literal["smoke", "laptop", "gpu", "paper"]
 PRESETS: tuple[Preset, ...] = ("smoke", "laptop", "gpu", "paper")
-Kind = Literal["identity", "trend", "number"]
+Kind = Literal["identity", "trend", "number", "judgement"]
 DECIDED_AT: dict[Kind, tuple[Preset, ...]] = {
     "identity": PRESETS,
     "trend": ("laptop", "gpu", "paper"),
     "number": ("paper",),
+    "judgement": ("laptop", "gpu", "paper"),
 }
 """The presets that decide a claim of each kind, unless it says otherwise."""
 
@@ -90,14 +91,26 @@ class Claim(Table):
     """Whether the paper says it, or it goes beyond the paper."""
     fails: dict[Preset, str] = {}
     """The presets at which it is known to fail, each with the reason."""
+    question: str | None = None
+    """What people are asked, where they judge: which of two pictures it is."""
 
     @model_validator(mode="after")
     def _is_decidable(self) -> "Claim":
+        if (self.kind == "judgement") != (self.question is not None):
+            raise ValueError('a judgement asks a question = "…", and no other claim does')
+        names = {arm for arm, _ in Check.parse(self.check).names}
+        if self.kind == "judgement" and (len(self.exhibits) != 2 or "_every" in names):
+            raise ValueError("a judgement compares two exhibits: gan.samples > vae.samples")
         if Check.parse(self.check).operator == "==" and self.kind != "identity":
             raise ValueError("'==' is for identities; compare with a margin")
         if stray := self.fails.keys() - set(self.at):
             raise ValueError(f"it is not decided at {min(stray)}, where it is said to fail")
         return self
+
+    @property
+    def exhibits(self) -> tuple[str, ...]:
+        """The names in its check, in order; of a judgement the two exhibits, ``arm.exhibit``."""
+        return tuple(".".join(name) for name in sorted(Check.parse(self.check).names))
 
     def expected(self, preset: Preset) -> Literal["holds", "fails"]:
         """The verdict that surprises nobody at `preset`."""
@@ -117,6 +130,8 @@ class Experiment(Table):
     code: Name
     """Module and function that carry it out; the experiment's own name unless said."""
     metrics: dict[Name, str] = Field(min_length=1)
+    exhibits: dict[Name, str] = {}
+    """Pictures that a run leaves for people to judge (`Run.exhibit`)."""
     arms: dict[Name, dict[str, Any]] = Field(min_length=1)
     presets: dict[Preset, Settings]
     pilots: dict[Preset, dict[str, Pilot]] = {}
@@ -165,17 +180,26 @@ class Experiment(Table):
         return self
 
     def _check_names(self, claim: Claim) -> None:
+        judged = claim.kind == "judgement"
+        word, known = ("exhibit", self.exhibits) if judged else ("metric", self.metrics)
         for preset in claim.at:
             arms = self.arms_at(preset)
             for arm, metric in Check.parse(claim.check).over(arms).names:
                 if arm not in self.arms:
                     raise ValueError(f"claim {claim.id}: {unknown('arm', arm, self.arms)}")
-                if metric not in self.metrics:
-                    raise ValueError(f"claim {claim.id}: {unknown('metric', metric, self.metrics)}")
+                if metric not in known:
+                    raise ValueError(f"claim {claim.id}: {unknown(word, metric, known)}")
                 if arm not in arms:
                     raise ValueError(
                         f"claim {claim.id}: arm '{arm}' does not run at preset '{preset}'"
                     )
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each metric is, and of each exhibit the share that people chose."""
+        chosen = {name: f"share of pairs in which people chose {text}"
+                  for name, text in self.exhibits.items()}  # fmt: skip
+        return self.metrics | chosen
 
     def arms_at(self, preset: Preset) -> tuple[str, ...]:
         """Names of the arms that run at `preset`: all of them unless the preset lists some."""
@@ -377,7 +401,7 @@ def first_fault(error: ValidationError) -> str:
         return f"unknown key '{where}'"
     if fault["type"] in ("missing", "value_error"):
         return f"{where}: {what}" if where else what
-    return f"{where}: {what} (got {_short(fault['input'])})"
+    return f"{where}: {what} (got {_short(fault['input'])})".removeprefix(": ")
 
 
 def _short(value: Any) -> str:

@@ -16,6 +16,7 @@ from quire.lab.errors import UserError
 from quire.lab.job import Options, Target, check_preset, load_experiment
 from quire.lab.papers import first_fault
 
+MOST_SEEDS = 1000
 Number = Annotated[int | None, arg(metavar="N")]
 Folder = Annotated[Path | None, arg(metavar="FOLDER")]
 
@@ -103,6 +104,23 @@ def _value_of(option: str, words: list[str]) -> str | None:
         if word.startswith(option + "="):
             return word.split("=", 1)[1]
     return None
+
+
+def parse_seeds(text: str | None) -> int | list[int] | None:
+    """How many seeds, or which: ``5``, or ``0,3,7``. A bad text raises `UserError`."""
+    if text is None:
+        return None
+    numbers = [int(word) if word.isdecimal() else -1 for word in text.split(",")]
+    if min(numbers) < 0 or (len(numbers) == 1 and not 1 <= numbers[0] <= MOST_SEEDS):
+        raise UserError(f"--seeds takes a number from 1 to {MOST_SEEDS}, or distinct seeds such as "
+                        f"0,1,7; got {text}")  # fmt: skip
+    if len(numbers) == 1 and "," not in text:
+        return numbers[0]
+    if len(set(numbers)) < len(numbers):
+        raise UserError(
+            f"--seeds must be distinct, got {text}: a seed counted twice is no evidence"
+        )
+    return numbers
 
 
 def parse(function: Callable[..., Any], words: list[str], name: str) -> Any:

@@ -28,7 +28,8 @@ def probe(wanted: dict[str, Any], data: Path | None) -> dict[str, Any]:
     """Run one job, whole or for its first `steps` steps, in one thread on the CPU.
 
     Gives metrics and series (of a run that ended, without those that are timings) or why it failed,
-    the logged values and, for each loop, a hash of all tensors of its checkpoint.
+    the logged values, a hash of each picture that it left for people and, for each loop, one of all
+    tensors of its checkpoint.
     """
     steps = wanted.pop("steps")
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,13 @@ def probe(wanted: dict[str, Any], data: Path | None) -> dict[str, Any]:
             loop.name: _hash(Checkpoints(loop, print).load())
             for loop in sorted((directory / "checkpoint").glob("*"))
         }
+        pictures = sorted(directory.glob("exhibits/*/*"))
+        found["exhibits"] = {str(p.relative_to(directory)): _digest(p) for p in pictures}
         return found
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _hash(content: Any) -> str:

@@ -17,6 +17,8 @@ from quire.lab.checkpoint import Checkpoints, Stateful, random_state, set_random
 from quire.lab.config import Config
 from quire.lab.device import pick_precision
 from quire.lab.errors import Diverged, Interrupted, RunError, unknown
+from quire.lab.exhibits import to_png
+from quire.lab.files import write_atomically
 from quire.lab.job import Options
 from quire.lab.journal import Journal
 from quire.lab.progress import Progress
@@ -229,6 +231,17 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=150)
+
+    def exhibit(self, name: str, images: Tensor) -> None:
+        """Keep the first 16 of `images` (N, 1 or 3, H, W), in [0, 1], for people to judge.
+
+        They stand in ``exhibits/<name>/00.png`` and on; a value that is not finite is black. Two
+        arms are compared picture by picture, so the same number means the same scene where there
+        is one. Raises `ValueError` where that is no shape or range of pictures.
+        """
+        if self._writes and not self._is_trial:
+            for number, png in enumerate(to_png(name, images)):
+                write_atomically(self.directory / "exhibits" / name / f"{number:02}.png", png)
 
     # For the lab
 

@@ -126,7 +126,7 @@ def collect(
 ) -> Evidence:
     """The evidence that finished runs of one experiment give; `data` is the datasets' root."""
     entry = paper.experiments[experiment]
-    environment = _common([_read(o.directory / "environment.json") for o in outcomes])
+    environment = common_environment([o.directory for o in outcomes])
     copies = _copies(entry, data)
     runs = tuple(_run_record(o) for o in outcomes)
     arms = dict.fromkeys(run.arm for run in runs)
@@ -147,7 +147,7 @@ def collect(
 def judge(
     paper: Paper, experiment: str, preset: Preset, runs: Sequence[RunRecord]
 ) -> list[ClaimRecord]:
-    """The verdicts that finished runs of one experiment give."""
+    """The verdicts that finished runs of one experiment give; what people judge is left to them."""
     results: dict[str, dict[int, dict[str, float]]] = {}
     for run in runs:
         if run.status == "done":
@@ -155,8 +155,9 @@ def judge(
             results.setdefault(run.arm, {})[run.seed] = whole
     entry = paper.experiments[experiment]
     return [
-        _claim_record(claim, _decision(entry, claim, preset, results, runs))
+        claim_record(claim, _decision(entry, claim, preset, results, runs))
         for claim in entry.claims
+        if claim.kind != "judgement"
     ]
 
 
@@ -190,7 +191,9 @@ QUIET = 0.25
 """Cores that other work may keep busy while something is timed."""
 
 
-def _claim_record(claim: Claim, decision: Decision) -> ClaimRecord:
+def claim_record(claim: Claim, decision: Decision) -> ClaimRecord:
+    """A decision as it stands in an evidence file; what is not finite is None there."""
+
     def finite(value: float | None) -> float | None:
         return value if value is not None and math.isfinite(value) else None
 
@@ -266,8 +269,9 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _common(environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What all runs share; where they differ, every value that occurs."""
+def common_environment(runs: Sequence[Path]) -> dict[str, Any]:
+    """What the environments of the runs in these folders share; where they differ, every value."""
+    environments = [_read(folder / "environment.json") for folder in runs]
     own = ("experiment", "preset", "cpu_seconds", "wall_seconds", "peak_memory_mb")
     keys = [key for key in environments[0] if key not in own] if environments else []
     common: dict[str, Any] = {}

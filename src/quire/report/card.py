@@ -18,6 +18,7 @@ from quire.report.model import (
     headline,
     judge,
     known_standings,
+    sample,
     tally,
 )
 from quire.report.numbers import number
@@ -25,8 +26,10 @@ from quire.report.parts import public_parts
 from quire.report.wording import (
     apart,
     compared,
+    deciding,
     found_words,
     group_words,
+    interval_source,
     interval_words,
     not_run_words,
     seeds_words,
@@ -135,7 +138,7 @@ def say_claim(out: Console, item: Judged) -> None:
     said = [
         compared(item.claim, item.best),
         interval_words(item.best) if item.claim.kind != "identity" else "",
-        seeds_words(item.best) if item.claim.kind != "identity" else "",
+        seeds_words(item.best) if item.claim.kind in ("trend", "number") else "",
         f"paper: {item.claim.paper}" if item.claim.paper else "",
     ]
     text = f"{item.claim.id}: {'; '.join(part for part in said if part)}"
@@ -164,6 +167,7 @@ def print_chain(
         ("claim", f"{paper.name}/{claim.id}: {claim.kind}, {origin}"),
         ("source", claim.source),
         ("paper", claim.paper or "gives no number"),
+        *([("question", claim.question)] if claim.question else []),
         ("check", claim.check),
         ("decided", f"at {', '.join(claim.at)}; experiment {claim.experiment}"),
     ]
@@ -172,8 +176,9 @@ def print_chain(
         texts = ", ".join(found_words(found) for found in item.found)
         say(out, f"Scales or machines disagree: {texts}.", style="yellow")
     if item.best is None:
-        preset = next((p for p in claim.at if p != "smoke"), claim.at[0])
-        again = f"quire verify {paper.name}/{claim.experiment} --preset {preset}"
+        again = f"quire verify {paper.name}/{claim.experiment} --preset {deciding(claim)}"
+        if claim.kind == "judgement":
+            again += f" makes the pictures, quire rate {paper.name}/{claim.id} the page for people"
         say(out, f"\nNot run: no evidence decides it. {again}")
     for found in item.found:
         out.print()
@@ -190,7 +195,7 @@ def _say_found(out: Console, item: Judged, found: Found) -> None:
     )  # fmt: skip
     rows = [("measured", compared(item.claim, found, limit=200))]
     if interval := interval_words(found):
-        rows.append(("interval", f"{interval} (Student's 95 %, paired by seed)"))
+        rows.append(("interval", f"{interval} ({interval_source(found)})"))
     reason = Judged(item.claim, (found,)).reason
     if reason:
         rows.append(("reason", reason))
@@ -247,4 +252,5 @@ def _say_seeds(out: Console, claim: Claim, found: Found) -> None:
             continue
         rows.append([str(seed), *apart(left, right), number(left - right)])
     if rows:
-        say_table(out, ["  seed", "left", "right", "left - right"], rows, right=(0, 1, 2, 3))
+        header = [f"  {sample(found.evidence)}", "left", "right", "left - right"]
+        say_table(out, header, rows, right=(0, 1, 2, 3))

@@ -11,6 +11,8 @@ from quire.report.lines import STYLES, console, say, say_marked, say_named
 from quire.report.overview import Row
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from quire.lab.evidence import Evidence
     from quire.lab.freshness import Standing
     from quire.lab.papers import Claim, Paper, Preset
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Board", "print_card", "print_chain", "print_data", "print_doctor", "print_papers",
-    "print_races", "print_standing", "print_verified",
+    "print_races", "print_rated", "print_standing", "print_verified",
 ]  # fmt: skip
 _NAME = 19
 _COLUMNS: "tuple[tuple[str, str, int, Group, Answer | None], ...]" = (
@@ -78,7 +80,10 @@ def _say_paper(out: Console, row: Row) -> None:
     line.append(f"{row.stale or '·':>6}", style=f"not bold {'yellow' if row.stale else 'dim'}")
     out.print(line)
     scales = f"{', '.join(row.scales)} scale" if row.scales else "not run"
-    say(out, f"{row.family}, {row.year}, {scales}. {row.summary}", indent=2, style="dim")
+    judged = row.counts["judged"]
+    found = ", ".join(f"{outcome} {amount}" for outcome, amount in judged.items() if amount)
+    people = f", judged by people: {found}" if found else ""
+    say(out, f"{row.family}, {row.year}, {scales}{people}. {row.summary}", indent=2, style="dim")
 
 
 def print_card(paper: "Paper", evidence: "Sequence[Evidence]", *, whole: bool = False) -> None:
@@ -134,6 +139,20 @@ def print_verified(found: "Sequence[Verified]", preset: "Preset") -> None:
         for claim, verdict in item.surprises:
             says = f"{claim.id} ({claim.check})"
             say_marked(out, f"{verdict} unexpectedly:", says, style="red")
+
+
+def print_rated(evidence: "Evidence", path: "Path") -> None:
+    """What people judged so far: the verdict, and the file that it stands in."""
+    from quire.lab.papers import find_paper
+    from quire.report.card import say_claim
+    from quire.report.model import Found, Judged
+
+    paper = find_paper(evidence.paper)
+    out = console()
+    for record in evidence.claims:
+        claim = paper.find_claim(record.id)
+        say_claim(out, Judged(claim, (Found(record, evidence),)))
+    say(out, str(path), indent=2, style="dim")
 
 
 def print_standing(evidence: "Evidence", standing: "Standing") -> None:

@@ -21,11 +21,12 @@ from quire.lab.papers import PRESETS, Claim, Paper
 
 Answer = Literal["holds", "fails", "undecided", "not run"]
 ANSWERS: tuple[Answer, ...] = ("holds", "fails", "undecided", "not run")
-Group = Literal["trends", "numbers", "identities", "beyond"]
+Group = Literal["trends", "numbers", "identities", "judged", "beyond"]
 GROUPS: dict[Group, str] = {
     "trends": "the paper's trends",
     "numbers": "the paper's numbers",
     "identities": "identities",
+    "judged": "judged by people",
     "beyond": "beyond the paper",
 }
 """Claims are counted apart: a trend in small is not a number of the paper's table."""
@@ -195,7 +196,9 @@ class Judged:
 
 
 def group_of(claim: Claim) -> Group:
-    """Where a claim is counted: what goes beyond the paper is apart, whatever its kind."""
+    """Where a claim is counted: what people judge is apart, then what goes beyond the paper."""
+    if claim.kind == "judgement":
+        return "judged"
     if claim.origin == "beyond":
         return "beyond"
     return {"trend": "trends", "number": "numbers", "identity": "identities"}[claim.kind]  # type: ignore[return-value]
@@ -237,10 +240,12 @@ def headline(paper: Paper, judged: Sequence[Judged], amount: int = 6) -> list[Ju
 
 
 def by_weight(evidence: Iterable[Evidence]) -> list[Evidence]:
-    """Evidence with something finished first, then by larger preset, then by newer date."""
+    """Evidence with something finished first, then by larger preset, then by newer date; what
+    people judged last, since it has no curves."""
     return sorted(
         evidence,
         key=lambda item: (
+            item.rated is None,
             any(run.status == "done" for run in item.runs),
             PRESETS.index(item.preset),
             item.created,
@@ -296,6 +301,14 @@ def _arm_result(evidence: Evidence, arm: str) -> ArmResult:
     )
 
 
-def command(paper: str, experiment: str, preset: str) -> str:
-    """The command that repeats what some evidence measured."""
-    return f"quire verify {paper}/{experiment} --preset {preset}"
+def command(evidence: Evidence) -> str:
+    """The command that repeats what some evidence measured, or has more people judge it."""
+    verb, what = "verify", evidence.experiment
+    if evidence.rated:
+        verb, what = "rate", evidence.rated.claim
+    return f"quire {verb} {evidence.paper}/{what} --preset {evidence.preset}"
+
+
+def sample(evidence: Evidence) -> str:
+    """What its verdicts are over, in the singular."""
+    return "rater" if evidence.rated else "seed"

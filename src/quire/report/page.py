@@ -25,13 +25,15 @@ from quire.report.model import (
     headline,
     judge,
     of_experiment,
+    sample,
     tally,
 )
+from quire.report.numbers import count
 from quire.report.parts import Part, public_parts
 from quire.report.prose import rendered, section
 from quire.report.run_figures import RunFigure, run_figures
 from quire.report.svg import inline_svg
-from quire.report.wording import at_scale, decided, verdict_words
+from quire.report.wording import at_scale, decided, deciding, verdict_words
 
 Drawing = tuple[str, str]
 """A figure's caption and its SVG."""
@@ -69,12 +71,12 @@ class Measured:
     @property
     def command(self) -> str:
         """The command that repeats it."""
-        return command(self.evidence.paper, self.evidence.experiment, self.evidence.preset)
+        return command(self.evidence)
 
     @property
-    def seeds(self) -> int:
-        """How many seeds were run."""
-        return len({run.seed for run in self.evidence.runs})
+    def seeds(self) -> str:
+        """How many seeds were run, or how many people rated."""
+        return count(len({run.seed for run in self.evidence.runs}), sample(self.evidence))
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Page:
     parts: list[Part]
     sections: list[Section]
     waiting: dict[str, list[Judged]]
-    """Claims that were not run, by the smallest preset that decides them."""
+    """Claims that were not run, by what they wait for: people, or the smallest preset."""
     differences: str
     """The card's section on what differs from the paper, as HTML."""
     card: list[tuple[str, str]] = field(default_factory=list)
@@ -132,7 +134,7 @@ def page_of(sheet: Sheet) -> Page:
     waiting: dict[str, list[Judged]] = {}
     for item in judged:
         if item.best is None:
-            waiting.setdefault(_deciding(item.claim), []).append(item)
+            waiting.setdefault(_awaited(item.claim), []).append(item)
     card = _card(paper)
     figure = _decisive(first, sheet, known) if first else None
     shown = first if figure else None
@@ -164,8 +166,8 @@ def _order(paper: Paper) -> list[str]:
     return [*first, *middle, *(name for name in paper.experiments if name in alone - set(first))]
 
 
-def _deciding(claim: Claim) -> str:
-    return next((preset for preset in claim.at if preset != "smoke"), claim.at[0])
+def _awaited(claim: Claim) -> str:
+    return "people" if claim.kind == "judgement" else f"preset {deciding(claim)}"
 
 
 def sentences(judged: Sequence[Judged]) -> list[str]:
@@ -174,7 +176,8 @@ def sentences(judged: Sequence[Judged]) -> list[str]:
     counts = tally(judged)
     parts = []
     for group, title in (("trends", "trends of the paper"), ("beyond", "claims beyond it"),
-                         ("identities", "identities")):  # fmt: skip
+                         ("identities", "identities"),
+                         ("judged", "claims that people judge")):  # fmt: skip
         found = counts[group]  # type: ignore[index]
         if whole := sum(found.values()):
             parts.append(f"{found['holds']} of {whole} {title}")
@@ -204,15 +207,15 @@ def _not_run(judged: Sequence[Judged]) -> str:
     waiting: dict[str, int] = {}
     for item in judged:
         if item.best is None:
-            preset = _deciding(item.claim)
-            waiting[preset] = waiting.get(preset, 0) + 1
+            awaited = _awaited(item.claim)
+            waiting[awaited] = waiting.get(awaited, 0) + 1
     if not waiting:
         return "Everything was run."
     total = sum(waiting.values())
     needs = _listed(
         [
-            f"{amount} wait{'' if amount != 1 else 's'} for preset {preset}"
-            for preset, amount in waiting.items()
+            f"{amount} wait{'' if amount != 1 else 's'} for {awaited}"
+            for awaited, amount in waiting.items()
         ]
     )
     return f"{total} {'were' if total != 1 else 'was'} not run: {needs}."
@@ -281,7 +284,7 @@ def _measured(evidence: Evidence, experiment: Experiment, standings: Standings) 
         key=_key(evidence),
         stale=standing.reason if standing.state == "stale" else "",
         results=results,
-        metrics={name: text for name, text in experiment.metrics.items() if name in reported},
+        metrics={name: text for name, text in experiment.meanings.items() if name in reported},
     )
 
 
@@ -365,7 +368,7 @@ def dots_of(claim: Claim, found: Found, experiment: Experiment) -> Dots | None:
     if len(metrics) == 1:
         shown = arms if len(arms) <= MOST_ROWS else [arm for arm in arms if arm in own]
         rows = {arm: seeds(arm, metrics[0]) for arm in shown}
-        label = f"{metrics[0]}: {experiment.metrics.get(metrics[0], '')}"
+        label = f"{metrics[0]}: {experiment.meanings.get(metrics[0], '')}"
     else:
         rows = {f"{arm}.{metric}": seeds(arm, metric) for arm, metric in sorted(check.names)}
         own = set(rows)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from quire.lab.errors import RunError, UserError
 from quire.lab.papers import Paper, readable_papers
 from quire.report.figures import slug
-from quire.report.model import ANSWERS, GROUPS, known_evidence, known_standings
+from quire.report.model import ANSWERS, GROUPS, known_evidence, known_standings, sample
 from quire.report.numbers import count, mean_and_std, number, seconds
 from quire.report.overview import Row, rows
 from quire.report.page import Page, Sheet, page_of
 from quire.report.wording import (
     compared,
     found_words,
+    interval_source,
     interval_words,
     outcome_words,
     seeds_words,
@@ -67,7 +68,7 @@ def sheet_of(paper: Paper, runs: Path, own: Path) -> Sheet:
 
 def write(out: Path, found: Sequence[Row], sheets: Sequence[Sheet]) -> Path:
     """Write the first page from `found` and a page for each of `sheets`; gives the first page."""
-    templates = _templates()
+    templates = make_templates()
     try:
         (out / "papers").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_TEMPLATES / "style.css", out / "style.css")
@@ -114,7 +115,8 @@ def _address(figure: "RunFigure", paper: str, experiment: str) -> str:
     return "/".join(["figures", paper, experiment, figure.preset, figure.arm, figure.run, name])
 
 
-def _templates() -> "Environment":
+def make_templates() -> "Environment":
+    """The pages' templates, with what they say in words and numbers."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -145,7 +147,9 @@ def _templates() -> "Environment":
         "found_words": found_words,
         "outcome_words": outcome_words,
         "compared": lambda item: compared(item.claim, item.best, limit=90),
+        "interval_source": interval_source,
         "interval_words": interval_words,
+        "sample": sample,
         "seeds_words": seeds_words,
     }
     return environment

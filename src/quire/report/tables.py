@@ -12,6 +12,7 @@ from quire.report.model import (
     judge,
     known_standings,
     of_experiment,
+    sample,
     tally,
 )
 from quire.report.numbers import count
@@ -40,18 +41,21 @@ def papers_markdown(
 def rows_markdown(rows: Sequence[Row]) -> str:
     """The table of `papers_markdown` from rows that are worked out."""
     header = ["paper", "year", "family", "in one line", "trends: hold / fail / open / not run",
-              "numbers decided", "identities that hold", "beyond the paper", "stale"]  # fmt: skip
+              "numbers decided", "identities that hold", "judged by people", "beyond the paper",
+              "stale"]  # fmt: skip
     lines = []
     for row in rows:
         trends, beyond = row.counts["trends"], row.counts["beyond"]
         scales = f" ({', '.join(row.scales)})" if row.scales else ""
         numbers, identities = row.counts["numbers"], row.counts["identities"]
+        judged = row.counts["judged"]
         lines.append([
             f"[{plain(row.title)}](src/{row.module.replace('.', '/')}/README.md)",
             str(row.year), plain(row.family), plain(row.summary),
             " / ".join(map(str, trends.values())) + scales if sum(trends.values()) else "",
             _share(numbers["holds"] + numbers["fails"], sum(numbers.values())),
             _share(identities["holds"], sum(identities.values())),
+            " / ".join(map(str, judged.values())) if sum(judged.values()) else "",
             " / ".join(map(str, beyond.values())) if sum(beyond.values()) else "",
             str(row.stale) if row.stale else "",
         ])  # fmt: skip
@@ -79,7 +83,8 @@ def results_markdown(
     first = [item for item in decided if item.claim.id in paper.headline]
     if first:
         blocks.append(claims_markdown(first))
-    rest = [item for item in decided if item not in first and item.claim.kind != "identity"]
+    apart = ("identity", "judgement")
+    rest = [item for item in decided if item not in first and item.claim.kind not in apart]
     for name, experiment in paper.experiments.items():
         group = [item for item in rest if item.claim.experiment == name]
         measured = of_experiment(evidence, paper, name)
@@ -88,6 +93,11 @@ def results_markdown(
             blocks.append(claims_markdown(group))
         if measured and any(item.claim.experiment == name for item in group + first):
             blocks.append(provenance(measured[0]))
+    people = [item for item in decided if item not in first and item.claim.kind == "judgement"]
+    if people:
+        blocks.append("**Judged by people**, who chose between two pictures without names")
+        blocks.append(claims_markdown(people))
+        blocks += [provenance(item.best.evidence) for item in people if item.best]
     identities = [item for item in decided if item not in first and item.claim.kind == "identity"]
     if identities:
         held = sum(item.outcome == "holds" for item in identities)
@@ -143,11 +153,10 @@ def _reasons(judged: Iterable[Judged]) -> list[str]:
 
 def provenance(evidence: Evidence) -> str:
     """One line: preset, seeds, machine, date, and the command that repeats it."""
-    seeds = len({run.seed for run in evidence.runs})
-    repeat = command(evidence.paper, evidence.experiment, evidence.preset)
+    seeds = count(len({run.seed for run in evidence.runs}), sample(evidence))
     return (
-        f"`{evidence.experiment}`: preset {evidence.preset}, {count(seeds, 'seed')}, "
-        f"{plain(evidence.machine)}, {evidence.created[:10]}: `{repeat}`"
+        f"`{evidence.experiment}`: preset {evidence.preset}, {seeds}, "
+        f"{plain(evidence.machine)}, {evidence.created[:10]}: `{command(evidence)}`"
     )
 
 

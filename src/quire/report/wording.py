@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from quire.lab.claims import Check
+from quire.lab.claims import RATERS, Check
 from quire.lab.papers import Claim, Preset
-from quire.report.model import Answer, Counts, Found, Group, Judged, Spread
+from quire.report.model import Answer, Counts, Found, Group, Judged, Spread, sample
 from quire.report.numbers import count, number
 
 Values = Mapping[tuple[str, str], Spread]
@@ -22,7 +22,9 @@ def verdict_words(item: Judged) -> str:
     """The verdict with its scale: ``holds at laptop scale``, ``fails at …, as expected``."""
     if item.best is None:
         return "not run"
-    return f"{item.verdict} {at_scale(item.best.evidence.preset)}{_surprise(item)}"
+    evidence = item.best.evidence
+    people = f" ({seeds_words(item.best)})" if evidence.rated else ""
+    return f"{item.verdict} {at_scale(evidence.preset)}{people}{_surprise(item)}"
 
 
 def _surprise(item: Judged) -> str:
@@ -35,9 +37,10 @@ def found_words(found: Found) -> str:
     """What one piece of evidence says: ``fails at gpu scale (linux-…, 2026-11-20)``."""
     evidence = found.evidence
     stale = ", stale" if found.stale else ""
+    who = seeds_words(found) if evidence.rated else evidence.machine
     return (
         f"{found.record.verdict} {at_scale(evidence.preset)} "
-        f"({evidence.machine}, {evidence.created[:10]}{stale})"
+        f"({who}, {evidence.created[:10]}{stale})"
     )
 
 
@@ -63,6 +66,7 @@ def group_words(counts: Counts) -> list[str]:
         "trends": "trends of the paper",
         "numbers": "numbers of the paper",
         "identities": "identities",
+        "judged": "judged by people",
         "beyond": "beyond the paper",
     }
     for group, title in titles.items():
@@ -76,17 +80,19 @@ def group_words(counts: Counts) -> list[str]:
 
 
 def not_run_words(items: Iterable[Judged]) -> str:
-    """Claims that nothing has decided, in one line, with the presets that can decide them."""
-    ordered = sorted(items, key=lambda item: _presets(item.claim))
+    """Claims that nothing has decided, in one line, with the presets that can decide them; those
+    that people judge last."""
+    ordered = sorted(items, key=lambda item: _awaited(item.claim))
     texts = []
-    for presets, group in groupby(ordered, key=lambda item: _presets(item.claim)):
+    for (_, awaited), group in groupby(ordered, key=lambda item: _awaited(item.claim)):
         names = ", ".join(item.claim.id for item in group)
-        texts.append(f"{names} (preset {presets})")
+        texts.append(f"{names} ({awaited})")
     return "; ".join(texts)
 
 
-def _presets(claim: Claim) -> str:
-    return " or ".join(claim.at)
+def _awaited(claim: Claim) -> tuple[bool, str]:
+    judged = claim.kind == "judgement"
+    return judged, "judged by people: quire rate" if judged else f"preset {' or '.join(claim.at)}"
 
 
 def deciding(claim: Claim) -> Preset:
@@ -95,7 +101,7 @@ def deciding(claim: Claim) -> Preset:
 
 
 def interval_words(found: Found) -> str:
-    """``difference 1.52 to 1.77``: Student's 95 % interval of left - right, where there is one."""
+    """``difference 1.52 to 1.77``: the 95 % interval of left - right, where there is one."""
     interval = found.record.interval
     if interval is None or interval[0] == interval[1]:
         return ""
@@ -103,9 +109,21 @@ def interval_words(found: Found) -> str:
     return f"difference {low} to {high}"
 
 
+def interval_source(found: Found) -> str:
+    """Whose interval it is, and over what."""
+    if found.evidence.rated is None:
+        return "Student's 95 %, paired by seed"
+    over_raters = ", and Student's over raters" if found.record.seeds >= RATERS else ""
+    return f"Clopper and Pearson's 95 % over pairs{over_raters}"
+
+
 def seeds_words(found: Found) -> str:
-    """``3 seeds``."""
-    return count(found.record.seeds, "seed") if found.record.seeds else ""
+    """``3 seeds``; where people judged, ``2 raters, 80 pairs``."""
+    if not found.record.seeds:
+        return ""
+    words = count(found.record.seeds, sample(found.evidence))
+    rated = found.evidence.rated
+    return f"{words}, {count(rated.counted, 'pair')}" if rated else words
 
 
 def apart(left: float | None, right: float | None) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from torch import nn
 from quire.papers.gan import (
     GAN,
     RELATIVISTIC,
+    Conditional,
     MaxoutDiscriminator,
     Players,
     discriminator_loss,
@@ -16,6 +17,7 @@ from quire.papers.gan import (
     train_at_once,
     train_discriminator,
     train_generator,
+    zero_centred_penalty,
 )
 
 
@@ -128,6 +130,65 @@ def test_unrolling_looks_ahead_and_leaves_the_discriminator_alone():
     assert float((more - ahead).detach()) / 1e-6 == pytest.approx(float(slope[0, 0]), rel=1e-3)
 
 
+def conditional(**options):
+    torch.manual_seed(0)
+    score = nn.Sequential(nn.Linear(2 + 3, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0))
+    players = Conditional(nn.Linear(3 + 3, 2), 3), Conditional(score, 3)
+    return GAN(*players, **options).double()
+
+
+def beside(x, labels):
+    return torch.cat([x, nn.functional.one_hot(labels, 3).double()], 1)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_conditional_game_is_that_of_its_players_told_the_classes(apart):
+    gan, real, noise = conditional(apart=apart), draw(6, 2), draw(6, 3, seed=1)
+    labels = torch.tensor([0, 1, 2, 2, 1, 0])
+    told, d = gan.given(labels), gan.discriminator.player
+    fake = gan.generator.player(beside(noise, labels)).detach()
+    torch.testing.assert_close(told(noise), fake)
+    torch.testing.assert_close(told.score(real), d(beside(real, labels)))
+    expected = discriminator_loss(d(beside(real, labels)), d(beside(fake, labels)))
+    torch.testing.assert_close(told.discriminator_loss(real, noise), expected)
+    ahead = told.unrolled_generator_loss(noise, real, steps=0, learning_rate=0.1)
+    torch.testing.assert_close(told.generator_loss(noise), ahead)
+
+
+def test_penalties_and_k_steps_know_the_classes():
+    def on_both(discriminator, real, fake):
+        return zero_centred_penalty(discriminator, torch.cat([real, fake]))
+
+    gan, labels = conditional(penalty=on_both), torch.tensor([[0, 1, 2, 0], [2, 2, 1, 1]])
+    reals, noises = draw(2, 4, 2).unbind(), draw(3, 4, 3, seed=1).unbind()
+    twin = copy.deepcopy(gan)
+    both = players(twin)
+    train_alternately(gan, players(gan), reals, noises, labels=labels.unbind())
+    for chosen, real, noise in zip(labels, reals, noises, strict=False):
+        train_discriminator(twin.given(chosen), both, real, noise)
+    train_generator(twin.given(labels[1]), both, noises[2])
+    assert same(weights(gan), weights(twin))
+
+
+def test_augmentation_changes_data_and_samples_in_both_steps():
+    seen = []
+
+    def double(x):
+        seen.append(x)
+        return 2 * x
+
+    gan, twin, real, noise = make(augment=double), make(), draw(6, 2), draw(6, 3, seed=1)
+    expected = discriminator_loss(twin.score(2 * real), twin.score(2 * twin(noise)))
+    torch.testing.assert_close(gan.discriminator_loss(real, noise), expected)
+    assert [len(x) for x in seen] == [6, 6]
+    loss = gan.generator_loss(noise)
+    torch.testing.assert_close(loss, twin.objective.generator(twin.score(2 * twin(noise)), None))
+    assert torch.autograd.grad(loss, gan.generator.weight)[0].abs().sum() > 0
+    seen.clear()
+    torch.testing.assert_close(gan.score(real), twin.score(real))
+    assert not seen  # it is for training alone
+
+
 def test_a_penalty_is_added():
     plain, real, noise = make(), draw(6, 2), draw(6, 3, seed=1)
     more = make(penalty=lambda discriminator, real, fake: torch.tensor(0.5))
@@ -174,6 +235,10 @@ def test_a_game_of_two_scalars_turns_towards_the_data():
     assert float(gan.generator.mean.detach()) == pytest.approx(1, abs=0.4)
 
 
+def of_four():
+    return conditional().given(torch.zeros(4, dtype=torch.int64))
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -183,6 +248,16 @@ def test_a_game_of_two_scalars_turns_towards_the_data():
         (lambda: make().discriminator_loss(draw(0, 2), draw(0, 3)), "at least one example"),
         (lambda: make().generator_loss(draw(0, 3)), "at least one example"),
         (lambda: train_alternately(make(), players(make()), [], [draw(4, 3)]), "k >= 1"),
+        (lambda: make(pack=2).given(torch.zeros(4, dtype=torch.int64)), "got pack 2"),
+        (lambda: of_four().discriminator_loss(draw(3, 2), draw(4, 3)), "each of 4 labels"),
+        (lambda: of_four().discriminator_loss(draw(6, 2), draw(2, 3)), "4 labels do not fit"),
+        (lambda: of_four().score(draw(6, 2)), "4 labels do not fit a minibatch of 6"),
+        (
+            lambda: train_alternately(
+                make(), players(make()), [draw(4, 2)], [draw(4, 3)] * 2, labels=[]
+            ),
+            "each of 1 minibatches has labels, got 0",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(call, said):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import gaussian_kde
 
+from quire.nn import devices
 from quire.papers.gan import SIGMAS, parzen_log_likelihood, score_by_parzen
 
 
@@ -97,6 +98,16 @@ def test_gradients_and_empty_test_sets():
 def test_what_does_not_fit_is_refused(samples, test, sigma, said):
     with pytest.raises(ValueError, match=said):
         parzen_log_likelihood(samples, test, sigma)
+
+
+def test_widths_are_looked_at_without_waiting_for_an_accelerator(monkeypatch):
+    monkeypatch.setattr(devices, "is_accelerator", lambda x: True)
+    widths = torch.tensor([0.5, 1.0])
+    assert parzen_log_likelihood(draw(4, 2), draw(3, 2), widths).shape == (2, 3)
+    with pytest.raises(RuntimeError):  # the device's assertion, which a CPU raises at once
+        parzen_log_likelihood(draw(4, 2), draw(3, 2), widths - 0.5)
+    samples = torch.empty(4, 2, device="meta")
+    assert parzen_log_likelihood(samples, samples, 0.5).shape == (4,)
 
 
 def test_empty_sets_are_refused_by_the_protocol():

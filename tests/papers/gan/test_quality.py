@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from quire.papers.gan import cover_modes, frechet_distance, nearest_distances, precision_recall
+from quire.papers.gan import (
+    cover_modes,
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    precision_recall,
+    two_sample_test,
+)
 
 
 def draw(*shape, seed=0):
@@ -79,6 +86,66 @@ def test_frechet_distance_against_the_root_of_a_product():
     assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
 
 
+def test_kernel_distance_pair_by_pair(monkeypatch):
+    a, b = draw(7, 3), draw(5, 3, seed=1) + 0.5
+
+    def kernel(x, y):
+        return (float(x @ y) / 3 + 1) ** 3
+
+    def mean(x, y, same):
+        pairs = [kernel(p, q) for i, p in enumerate(x) for j, q in enumerate(y)
+                 if not (same and i == j)]  # fmt: skip
+        return sum(pairs) / len(pairs)
+
+    expected = mean(a, a, True) + mean(b, b, True) - 2 * mean(a, b, False)
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-10)
+    monkeypatch.setattr("quire.papers.gan.quality.BLOCK", 2)
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-10)
+
+
+def test_kernel_distance_has_no_bias_where_the_other_has():
+    """Between halves of one distribution it is 0 on average, at any number of rows."""
+    found = [kernel_distance(draw(20, 4, seed=k), draw(20, 4, seed=1000 + k)) for k in range(300)]
+    error = torch.tensor(found).std() / math.sqrt(300)
+    assert abs(sum(found) / 300) < 3 * float(error)
+    assert min(found) < 0
+    assert frechet_distance(draw(20, 4), draw(20, 4, seed=1)) > 0.2
+    assert kernel_distance(draw(500, 4), draw(500, 4, seed=1) + 1) > 1
+
+
+def test_two_samples_are_told_apart_neighbour_by_neighbour():
+    real, fake = draw(20, 2), draw(20, 2, seed=1) + 0.7
+    found = two_sample_test(real, fake, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    known, asked = [], []
+    for kind, rows in enumerate((real, fake)):
+        order = torch.randperm(20, generator=generator).tolist()
+        known += [(rows[i], kind) for i in order[:10]]
+        asked += [(rows[i], kind) for i in order[10:]]
+    right = 0
+    for row, kind in asked:
+        near = sorted(known, key=lambda pair: float((pair[0] - row).norm()))[:4]  # root of 20
+        votes = sum(1 for _, other in near if other == 0)
+        right += (votes > 2) == (kind == 0)
+    assert found.accuracy == pytest.approx(right / 20)
+    normal = torch.distributions.Normal(0.5, 0.5 / math.sqrt(20))
+    tail = 1 - float(normal.cdf(torch.tensor(found.accuracy)))
+    assert found.p_value == pytest.approx(tail, rel=1e-4)
+
+
+def test_one_distribution_is_not_told_apart_and_two_are():
+    chances = [
+        two_sample_test(draw(80, 3, seed=k), draw(80, 3, seed=500 + k), torch.Generator())
+        for k in range(100)
+    ]
+    # The same halves for every pair of sets, which are new.
+    assert sum(found.accuracy for found in chances) / 100 == pytest.approx(0.5, abs=0.02)
+    assert 0 <= sum(found.p_value < 0.05 for found in chances) <= 14
+    apart = two_sample_test(draw(80, 3), draw(80, 3, seed=1) + 5, torch.Generator())
+    assert apart.accuracy == 1
+    assert apart.p_value < 1e-9
+
+
 def test_what_does_not_fit_is_refused():
     x = draw(5, 2)
     for call, said in (
@@ -87,6 +154,9 @@ def test_what_does_not_fit_is_refused():
         (lambda: nearest_distances(x, draw(5, 3)), "rows of one shape"),
         (lambda: precision_recall(x[:3], x), "more than neighbours = 3"),
         (lambda: frechet_distance(x[:1], x), "two rows or more"),
+        (lambda: kernel_distance(x[:1], x), "two rows or more"),
+        (lambda: kernel_distance(x, x, degree=0), "degree of at least 1"),
+        (lambda: two_sample_test(x, x[:4], torch.Generator()), "as many samples as data"),
     ):
         with pytest.raises(ValueError, match=said):
             call()

@@ -70,6 +70,22 @@ def test_noise_is_of_training_alone_and_a_start_is_learned() -> None:
     assert learned.start.grad.abs().max() > 0
 
 
+def test_steps_can_be_learned_one_for_each_dimension() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4, 8)
+    gon = GON(DenseDecoder(4, (8,)), scale=0.3, learned_scale=True)
+    torch.testing.assert_close(gon(x), GON(gon.decoder, scale=0.3)(x))
+    lengths = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    with torch.no_grad():
+        gon.scale.copy_(lengths)
+    torch.testing.assert_close(gon.encode(x), lengths * GON(gon.decoder).encode(x))
+    gon.measure_loss(x).mean().backward()
+    assert gon.scale.grad.abs().min() > 0
+    for learned in ("learned_scale", "learned_start"):
+        with pytest.raises(ValueError, match="a learned start or scale needs second_order"):
+            GON(gon.decoder, second_order=False, **{learned: True})
+
+
 def test_steps_can_be_asked_for() -> None:
     x = torch.rand(4, 8)
     gon = GON(DenseDecoder(4, (8,)), scale=0.1)

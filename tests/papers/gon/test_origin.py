@@ -1,11 +1,19 @@
 """The origin gradient: closed form, central differences, second order, hostile input."""
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from quire.papers.gon import (
+    GON,
+    ConvDecoder,
     DenseDecoder,
+    ImplicitDecoder,
+    Siren,
+    batch_norm,
     find_mean_scale,
     origin,
     sum_cross_entropy,
@@ -39,6 +47,13 @@ def test_several_steps_are_descent_written_out() -> None:
     for _ in range(4):
         z = z + 0.1 * 2 * (x - decoder(z)) @ decoder.weight
     torch.testing.assert_close(origin(decoder, x, latent=3, steps=4, scale=0.1), z)
+
+
+def test_a_scale_can_be_one_for_each_dimension() -> None:
+    decoder, x = linear(), data(pixels=7)
+    lengths = torch.tensor([0.1, 1.0, 2.0]).double()
+    z = origin(decoder, x, latent=3, scale=lengths)
+    torch.testing.assert_close(z, lengths * origin(decoder, x, latent=3))
 
 
 def test_a_start_is_where_it_begins() -> None:
@@ -106,6 +121,35 @@ def test_a_relu_decoder_has_no_curvature_of_its_own() -> None:
     x = data()
     sum_squares(net(origin(net, x, latent=3)), x).sum().backward()
     assert all(p.grad.abs().max() > 0 for p in net.parameters())
+
+
+def test_it_compiles_into_one_graph_with_its_second_order() -> None:
+    torch.manual_seed(0)
+    net, x = GON(DenseDecoder(3, (5,), hidden=(4,)), learned_scale=True, steps=2), data().float()
+    found = []
+    for call in (net.measure_loss, torch.compile(net.measure_loss, backend="aot_eager")):
+        net.zero_grad()
+        call(x).mean().backward()
+        found.append([p.grad.clone() for p in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_second_order_that_is_lost_is_said() -> None:
+    class Cut(nn.Linear):
+        """Gives its gradient no graph, as a decoder does that is compiled by itself."""
+
+        def forward(self, z: Tensor) -> Tensor:
+            return z @ self.weight.detach().T
+
+    def likeness(y: Tensor, x: Tensor) -> Tensor:
+        return (y * x).sum(1)
+
+    decoder, x = Cut(3, 5).double(), data()
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        origin(decoder, x, likeness, latent=3)
+    assert not origin(decoder, x, likeness, latent=3, second_order=False).requires_grad
+    assert origin(decoder.requires_grad_(False), x, likeness, latent=3).shape == (4, 3)
 
 
 def test_a_latent_depends_on_its_own_example() -> None:
@@ -180,3 +224,45 @@ def test_what_does_not_fit_is_said() -> None:
         origin(decoder, x, start=torch.zeros(3, 2))
     with pytest.raises(ValueError, match="one shape"):
         origin(decoder, x[:, :1])
+
+
+@pytest.mark.parametrize("second_order", [True, False])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        ConvDecoder(4, width=4),
+        ImplicitDecoder(Siren(4, hidden=8, layers=3), (6, 6)),
+    ],
+)
+def test_one_row_serves_all_where_rows_are_drawn_alike(
+    decoder: Any, steps: int, second_order: bool
+) -> None:
+    decoder = copy.deepcopy(decoder).double()
+    assert decoder.alike
+    size = decoder(torch.zeros(1, 4, dtype=torch.float64)).shape[1:]
+    weights = list(decoder.parameters())
+
+    def grade(alike: bool) -> list[Tensor]:
+        x = torch.rand(
+            5, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        ).requires_grad_()
+        start = torch.full((4,), 0.1, dtype=torch.float64, requires_grad=True)
+        z = origin(
+            decoder, x, start=start, steps=steps, scale=0.1, second_order=second_order, alike=alike
+        )
+        loss = sum_squares(decoder(z), x).sum()
+        return [z.detach(), *torch.autograd.grad(loss, [*weights, x, start], allow_unused=True)]
+
+    for one, each in zip(grade(True), grade(False), strict=True):
+        assert (one is None) == (each is None)
+        if one is not None:
+            torch.testing.assert_close(one, each, atol=1e-12, rtol=1e-9)
+    with torch.inference_mode():
+        x = torch.rand(5, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(origin(decoder, x), origin(decoder, x, alike=False))
+
+
+def test_a_batch_norm_or_dropout_is_not_alike() -> None:
+    assert not ConvDecoder(4, width=4, norm=batch_norm).alike
+    assert not ConvDecoder(4, width=4, activation=nn.Dropout).alike

@@ -13,6 +13,7 @@ from quire.papers.gon import (
     VariationalGON,
     kl_to_standard,
     sum_cross_entropy,
+    sum_discretised_logistic,
     to_bits_per_dimension,
 )
 
@@ -100,3 +101,35 @@ def test_bits_and_refusals() -> None:
         make().bound(torch.rand(2, 5), draws=0)
     with pytest.raises(ValueError, match="latent must be a number of dimensions"):
         VariationalGON(nn.Linear(3, 5))
+
+
+def test_a_discretised_logistic_is_a_distribution_over_levels() -> None:
+    torch.manual_seed(0)
+    levels = 16
+    parameters = torch.randn(5, 2, 1).double()
+    steps = torch.arange(levels).double() / (levels - 1)
+    masses = torch.stack([
+        (-sum_discretised_logistic(parameters, step.expand(5, 1, 1), levels=levels)).exp()
+        for step in steps
+    ])  # fmt: skip
+    torch.testing.assert_close(masses.sum(0), torch.ones(5).double())
+    mean, scale = parameters[:, 0, 0].sigmoid(), parameters[:, 1, 0].exp()
+    edges = (steps[3] + torch.tensor([0.5, -0.5]).double() / (levels - 1))[:, None]
+    upper, lower = torch.sigmoid((edges - mean) / scale)
+    torch.testing.assert_close(masses[3], upper - lower)
+
+
+def test_a_discretised_logistic_is_finite_and_twice_differentiable() -> None:
+    sharp = torch.tensor([8.0, -50.0]).view(1, 2, 1)
+    for value in (0.0, 0.5, 1.0):
+        assert sum_discretised_logistic(sharp, torch.full((1, 1, 1), value)).isfinite().all()
+    torch.manual_seed(0)
+    decoder = DenseDecoder(3, (2, 2, 2), hidden=(6,), logits=True)
+    net = VariationalGON(decoder, likelihood=sum_discretised_logistic, scale=0.01)
+    net.bound((255 * torch.rand(4, 1, 2, 2)).round() / 255).mean().backward()
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+    assert net.mean.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="twice the channels"):
+        sum_discretised_logistic(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match="levels must be at least 2"):
+        sum_discretised_logistic(sharp, torch.zeros(1, 1, 1), levels=1)

@@ -1,21 +1,22 @@
 """The module against a line-by-line NumPy twin, the PyPI package, and its own symmetries."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from quire.lab.bench import load_alone
 from quire.papers.slot_attention import (
     LearnedStart,
+    QueryStart,
     Replace,
     SlotAttention,
     attend_alone,
     compete,
     compete_and_sum,
+    from_package,
 )
 
 
@@ -38,6 +39,8 @@ def numpy_twin(module, inputs, slots, rounds):
     w = {name: value.detach().numpy() for name, value in module.state_dict().items()}
 
     def layer_norm(x, name):
+        if f"{name}.weight" not in w:
+            return x
         centred = x - x.mean()
         scaled = centred / np.sqrt((centred**2).mean() + 1e-5)
         return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]
@@ -70,8 +73,10 @@ def numpy_twin(module, inputs, slots, rounds):
             raised = attention[k] + 1e-8
             update = sum(a * v for a, v in zip(raised / raised.sum(), values, strict=True))
             slot = gru(update, slots[k])
-            hidden = np.maximum(linear(layer_norm(slot, "norm_mlp"), "mlp.0"), 0)
-            slots[k] = slot + linear(hidden, "mlp.2")
+            slots[k] = slot
+            if "mlp.0.weight" in w:
+                hidden = np.maximum(linear(layer_norm(slot, "norm_mlp"), "mlp.0"), 0)
+                slots[k] = slot + linear(hidden, "mlp.2")
     return np.stack(slots), attention
 
 
@@ -87,36 +92,36 @@ def test_the_module_is_its_numpy_twin(bias, inputs):
         np.testing.assert_allclose(attention[row].detach().numpy(), expected[1], atol=1e-12)
 
 
+@pytest.mark.parametrize("without", ["norm_inputs", "norm_slots", "mlp"])
+@pytest.mark.parametrize("inputs", [5, 30])
+def test_the_module_without_a_part_is_its_numpy_twin(without, inputs):
+    hidden = None if without == "mlp" else 10
+    module = randomised(SlotAttention(4, 8, input_dim=6, hidden=hidden))
+    if hidden:
+        setattr(module, without, nn.Identity())
+    x, first = normal(2, inputs, 6), normal(2, 4, 8, seed=2)
+    slots, _ = module(x, first)
+    expected, _ = numpy_twin(module, x[1].numpy(), first[1].numpy(), 3)
+    np.testing.assert_allclose(slots[1].detach().numpy(), expected, atol=1e-12)
+
+
 def load_package():
     """The PyPI package's module by itself: its other modules need further packages."""
-    found = importlib.util.find_spec("slot_attention")
-    if found is None:
+    try:
+        return load_alone("slot-attention", "slot_attention.slot_attention")
+    except ModuleNotFoundError:
         pytest.skip("slot-attention is not installed (extra peers)")
-    path = Path(found.submodule_search_locations[0]) / "slot_attention.py"
-    spec = importlib.util.spec_from_file_location("slot_attention_peer", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("inputs", [10, 60], ids=["as written", "folded"])
 def test_the_module_is_the_package_on_copied_weights(dtype, inputs):
-    peer = load_package().SlotAttention(4, 16, hidden_dim=32)
-    ours = SlotAttention(4, 16, hidden=32, bias=True)
-    pairs = {
-        "query": "to_q", "key": "to_k", "value": "to_v", "cell": "gru", "mlp": "mlp",
-        "norm_inputs": "norm_input", "norm_slots": "norm_slots", "norm_mlp": "norm_pre_ff",
-    }  # fmt: skip
-    for name, other in pairs.items():
-        getattr(ours, name).load_state_dict(getattr(peer, other).state_dict())
-    with torch.no_grad():
-        ours.start.mean.copy_(peer.slots_mu)
-        ours.start.log_deviation.copy_(peer.slots_logsigma)
+    peer = load_package().SlotAttention(4, 16, hidden_dim=32).to(dtype)
+    ours = from_package(peer)
     x, gradients = normal(3, inputs, 16).to(dtype), []
     tolerance = 1e-12 if dtype == torch.float64 else 2e-6
     outputs = []
-    for module in (peer.to(dtype), ours.to(dtype)):
+    for module in (peer, ours):
         torch.manual_seed(0)
         leaf = x.clone().requires_grad_()
         output = module(leaf)
@@ -149,6 +154,11 @@ def test_folding_changes_no_output_and_no_gradient(competition, heads):
         found.append([state, *torch.autograd.grad(loss, leaves)])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)
+
+
+def test_another_module_is_no_package():
+    with pytest.raises(ValueError, match=r"a slot_attention\.SlotAttention is needed, got Linear"):
+        from_package(nn.Linear(2, 2))
 
 
 def test_gradients_are_right():
@@ -249,12 +259,37 @@ def test_a_slot_without_attention_in_half_precision_is_finite():
         (lambda: SlotAttention(3, 8)(torch.zeros(2, 5, 8), torch.zeros(1, 3, 8)), "first slots"),
         (lambda: SlotAttention(3, 8)(torch.zeros(2, 5, 8), mask=torch.ones(2, 5)), "mask must be"),
         (lambda: LearnedStart(3, 8)(2, 4), "there are 3 learned slots"),
+        (lambda: QueryStart(3, 8)(2, 4), "there are 3 learned slots"),
     ],
 )
 def test_bad_input_gets_one_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_noise_on_queries_is_a_share_of_them_and_has_no_gradient():
+    start = QueryStart(5, 16)
+    torch.manual_seed(0)
+    slots = start(3, 4)
+    torch.manual_seed(0)
+    noise = torch.randn(3, 4, 16)
+    torch.testing.assert_close(slots, start.slots[:4] * (1 + noise))
+    (gradient,) = torch.autograd.grad(slots.sum(), start.slots)
+    assert torch.equal(gradient, torch.tensor([3.0, 3, 3, 3, 0])[:, None].expand(5, 16))
+    start.deviation.fill_(0)
+    assert torch.equal(start(2, 5), start.slots.expand(2, -1, -1))
+
+
+def test_the_last_rounds_gradient_goes_straight_to_queries():
+    """BO-QSA: as if the state before the last round were the queries themselves."""
+    module = randomised(SlotAttention(3, 8, start=QueryStart(3, 8)))
+    module.start.deviation.fill_(0)
+    x = normal(2, 20, 8)
+    (found,) = torch.autograd.grad(module(x, implicit=True)[0].sin().sum(), module.start.slots)
+    before = module(x, rounds=2)[0].detach().requires_grad_()
+    (each,) = torch.autograd.grad(module(x, before, rounds=1)[0].sin().sum(), before)
+    torch.testing.assert_close(found, each.sum(0))
 
 
 def test_updates_in_place_of_the_gru():

@@ -1,5 +1,7 @@
 """The adjusted Rand index and k-means against scikit-learn, overlaps by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from quire.papers.slot_attention import (
     adjusted_rand_index,
     cluster_pixels,
     compete,
+    mean_best_overlap,
     mean_iou,
     stripes,
 )
@@ -48,8 +51,32 @@ def test_overlap_by_hand():
     true = torch.tensor([[0, 1, 1, 1, 2, 2]])
     predicted = torch.tensor([[0, 0, 1, 1, 1, 3]])
     # Object 1 against 1: 2 of 4; object 2 against 3: 1 of 2.
-    assert mean_iou(true, predicted).tolist() == [0.5]
-    assert mean_iou(true * 0, predicted).tolist() == [1]
+    for measure in (mean_best_overlap, mean_iou):
+        assert measure(true, predicted).tolist() == [0.5]
+        assert measure(true * 0, predicted).tolist() == [1]
+        assert measure(true[:0], predicted[:0]).shape == (0,)
+    # One slot for all six pixels: it overlaps the objects by 3 and by 2 of 6.
+    one = torch.zeros_like(true)
+    assert mean_best_overlap(true, one).tolist() == pytest.approx([(3 / 6 + 2 / 6) / 2])
+    assert mean_iou(true, one).tolist() == pytest.approx([3 / 6 / 2])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_overlaps_are_the_brute_force_ones(seed, slots):
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.randint(4, (3, 20), generator=generator)
+    predicted = torch.randint(slots, (3, 20), generator=generator)
+    best, matched = mean_best_overlap(true, predicted), mean_iou(true, predicted)
+    for row in range(3):
+        objects = [true[row] == o for o in true[row].unique().tolist() if o > 0]
+        # More slots than there are, so that every object can have one of its own.
+        found = [predicted[row] == k for k in range(slots)] + [true[row] < 0] * 3
+        overlap = [[float((o & f).sum() / (o | f).sum()) for f in found] for o in objects]
+        ways = itertools.permutations(range(len(found)), len(objects))
+        most = max(sum(overlap[i][k] for i, k in enumerate(way)) for way in ways)
+        assert float(best[row]) == pytest.approx(sum(map(max, overlap)) / len(objects), abs=1e-6)
+        assert float(matched[row]) == pytest.approx(most / len(objects), abs=1e-6)
 
 
 def test_k_means_ends_where_scikit_learns_does():

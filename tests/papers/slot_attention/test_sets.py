@@ -1,6 +1,4 @@
-"""Matching against all permutations, average precision against a brute-force count."""
-
-import itertools
+"""Set prediction: the loss, and average precision against a brute-force count."""
 
 import pytest
 import torch
@@ -10,26 +8,11 @@ from hypothesis import strategies as st
 from quire.papers.slot_attention import (
     Properties,
     average_precision,
-    match,
     pair_costs,
     set_loss,
 )
 
 LAYOUT = Properties(places=2, kinds=(2, 3))
-
-
-@pytest.mark.parametrize("objects", [1, 3, 5])
-def test_matching_is_the_best_of_all_permutations(objects):
-    costs = torch.rand(4, 5, objects, generator=torch.Generator().manual_seed(0))
-    chosen = match(costs)
-    for matrix, found in zip(costs, chosen, strict=True):
-        totals = [
-            sum(float(matrix[row, column]) for column, row in enumerate(rows))
-            for rows in itertools.permutations(range(5), objects)
-        ]
-        reached = sum(float(matrix[row, column]) for column, row in enumerate(found))
-        assert reached == pytest.approx(min(totals), abs=1e-6)
-        assert len(set(found.tolist())) == objects
 
 
 def test_the_loss_of_a_permuted_set_is_the_same():
@@ -46,14 +29,6 @@ def test_the_loss_of_a_permuted_set_is_the_same():
 def test_costs_are_huber_of_every_pair():
     predicted, target = torch.tensor([[[0.0, 3.0]]]), torch.tensor([[[0.5, 0.0]]])
     torch.testing.assert_close(pair_costs(predicted, target), torch.tensor([[[(0.125 + 2.5) / 2]]]))
-
-
-def test_matching_refuses():
-    with pytest.raises(ValueError, match="K at least O"):
-        match(torch.zeros(1, 2, 3))
-    with pytest.raises(ValueError, match="finite"):
-        match(torch.full((1, 2, 2), torch.nan))
-    assert match(torch.zeros(0, 3, 2)).shape == (0, 2)
 
 
 def counted(predicted, target, distance, scale):

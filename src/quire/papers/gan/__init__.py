@@ -1,7 +1,8 @@
 """Generative adversarial nets: a generator and a discriminator that play against each other.
 
 To read it: `game` (the theory, exact on finitely many symbols), `losses`, `gan` (the players and
-algorithm 1), `nets`, `noise`, then how samples are judged: `parzen`, `quality`, `watch`.
+algorithm 1), `nets`, `convolutional`, `noise`, `augment`, then how samples are judged: `parzen`,
+`quality`, `watch`.
 """
 
 # ruff: noqa: I001, RUF022
@@ -39,15 +40,22 @@ from quire.papers.gan.nets import (
     Maxout,
     MaxoutDiscriminator,
     DenseGenerator,
-    MaxoutConvolution,
-    ConvolutionalGenerator,
-    ConvolutionalDiscriminator,
+    Conditional,
+    MinibatchDiscrimination,
     start_at_marginals,
+    start_sparse,
     limit_column_norms,
     mnist_networks,
     face_networks,
     cifar10_networks,
+)
+from quire.papers.gan.convolutional import (
+    MaxoutConvolution,
+    ConvolutionalGenerator,
+    ConvolutionalDiscriminator,
     cifar10_convolutional_networks,
+    DCGANGenerator,
+    DCGANDiscriminator,
 )
 from quire.papers.gan.noise import (
     draw_uniform,
@@ -55,6 +63,7 @@ from quire.papers.gan.noise import (
     interpolate,
     interpolate_on_sphere,
 )
+from quire.papers.gan.augment import diff_augment, change_colours, translate, cut_out
 from quire.papers.gan.parzen import (
     parzen_log_likelihood,
     ParzenScore,
@@ -67,6 +76,9 @@ from quire.papers.gan.quality import (
     nearest_distances,
     precision_recall,
     frechet_distance,
+    kernel_distance,
+    TwoSampleTest,
+    two_sample_test,
 )
 from quire.papers.gan.watch import Watch
 
@@ -96,19 +108,28 @@ __all__ = [
     "Maxout",
     "MaxoutDiscriminator",
     "DenseGenerator",
-    "MaxoutConvolution",
-    "ConvolutionalGenerator",
-    "ConvolutionalDiscriminator",
+    "Conditional",
+    "MinibatchDiscrimination",
     "start_at_marginals",
+    "start_sparse",
     "limit_column_norms",
     "mnist_networks",
     "face_networks",
     "cifar10_networks",
+    "MaxoutConvolution",
+    "ConvolutionalGenerator",
+    "ConvolutionalDiscriminator",
     "cifar10_convolutional_networks",
+    "DCGANGenerator",
+    "DCGANDiscriminator",
     "draw_uniform",
     "draw_normal",
     "interpolate",
     "interpolate_on_sphere",
+    "diff_augment",
+    "change_colours",
+    "translate",
+    "cut_out",
     "parzen_log_likelihood",
     "ParzenScore",
     "score_by_parzen",
@@ -118,5 +139,8 @@ __all__ = [
     "nearest_distances",
     "precision_recall",
     "frechet_distance",
+    "kernel_distance",
+    "TwoSampleTest",
+    "two_sample_test",
     "Watch",
 ]

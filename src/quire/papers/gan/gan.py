@@ -16,6 +16,8 @@ from quire.papers.gan.losses import OBJECTIVES, Objective
 
 Penalty = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(discriminator, real, fake) -> a scalar that is added to the discriminator's loss."""
+Augment = Callable[[Tensor], Tensor]
+"""Examples (B, ...) -> as many, each changed in a random way that a gradient passes."""
 
 
 class GAN(nn.Module):
@@ -33,8 +35,11 @@ class GAN(nn.Module):
             (PacGAN, Lin et al. 2018); it must be built for inputs as much wider.
         apart: Show data and samples to the discriminator one after the other. Together is faster;
             a discriminator with batch statistics needs them apart.
+        augment: Changes data and samples alike before the discriminator sees them, in the steps of
+            both players (Zhao et al. 2020), such as `diff_augment`.
 
-    Raises ValueError for another loss or a pack below 1.
+    Players that take (x, labels) play a conditional game: see `given`. Raises ValueError for
+    another loss or a pack below 1.
 
     Example:
         >>> gan = GAN(nn.Linear(4, 2), nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)))
@@ -53,6 +58,7 @@ class GAN(nn.Module):
         penalty: Penalty | None = None,
         pack: int = 1,
         apart: bool = False,
+        augment: Augment | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(loss, Objective) and loss not in OBJECTIVES:
@@ -63,15 +69,44 @@ class GAN(nn.Module):
             raise ValueError(f"pack must be at least 1, got {pack}")
         self.generator, self.discriminator = generator, discriminator
         self.objective = loss if isinstance(loss, Objective) else OBJECTIVES[loss]
-        self.penalty, self.pack, self.apart = penalty, pack, apart
+        self.penalty, self.pack, self.apart, self.augment = penalty, pack, apart, augment
+        self.told: int | None = None
+        """How many labels both players are told; None where the game has none."""
 
     def forward(self, noise: Tensor) -> Tensor:
         """Samples for noise (B, Z)."""
         return self.generator(noise)
 
+    def given(self, labels: Tensor) -> "GAN":
+        """The same game where both players are told the classes (Mirza and Osindero 2014).
+
+        Its players are these ones, which must take (x, labels), with the labels filled in: every
+        loss of it goes as without them, and trains these weights.
+
+        labels: (B,), of a minibatch of B examples and as many noises. Raises ValueError where the
+        discriminator judges several examples at once.
+        """
+        if self.pack > 1:
+            raise ValueError(
+                f"a conditional game judges one example at a time, got pack {self.pack}"
+            )
+        players = Told(self.generator, labels), Told(self.discriminator, labels)
+        game = GAN(
+            *players, self.objective, penalty=self.penalty, apart=self.apart, augment=self.augment
+        )
+        game.told = len(labels)
+        return game
+
     def score(self, x: Tensor) -> Tensor:
-        """Logits of examples (B, ...): (B / pack,). Raises ValueError where B does not divide."""
+        """Logits of examples (B, ...) as they are: (B / pack,).
+
+        Raises ValueError where B does not divide.
+        """
         return self.discriminator(pack_rows(x, self.pack))
+
+    def show(self, x: Tensor) -> Tensor:
+        """What the discriminator sees of examples (B, ...) in training: augmented, then packed."""
+        return pack_rows(x if self.augment is None else self.augment(x), self.pack)
 
     def discriminator_loss(self, real: Tensor, noise: Tensor) -> Tensor:
         """What D goes down, a scalar; nothing of it reaches the generator.
@@ -90,7 +125,12 @@ class GAN(nn.Module):
                 "data must have the shape of the samples, "
                 f"{tuple(fake.shape[1:])}, got {tuple(real.shape[1:])}"
             )
-        real, fake = pack_rows(real, self.pack), pack_rows(fake, self.pack)
+        if self.told is not None and not len(real) == len(fake) == self.told:
+            raise ValueError(
+                f"each of {self.told} labels is of one example and one sample, "
+                f"got {len(real)} and {len(fake)}"
+            )
+        real, fake = self.show(real), self.show(fake)
         if self.apart:
             scores = self.discriminator(real), self.discriminator(fake)
         else:
@@ -107,9 +147,10 @@ class GAN(nn.Module):
         noise: (B, Z); real: data for an objective that pairs. Raises ValueError for an empty
         minibatch, and where an objective that pairs gets no data.
         """
-        fake = self.score(self.generator(noise))
-        paired = None if real is None or not self.objective.pairs else self.score(real)
-        return self.objective.generator(fake, paired)
+        fake = self.discriminator(self.show(self.generator(noise)))
+        if real is None or not self.objective.pairs:
+            return self.objective.generator(fake, None)
+        return self.objective.generator(fake, self.discriminator(self.show(real)))
 
     def unrolled_generator_loss(
         self, noise: Tensor, real: Tensor, *, steps: int, learning_rate: float
@@ -125,7 +166,7 @@ class GAN(nn.Module):
             steps: Gradient steps of the discriminator; 0 is `generator_loss`.
             learning_rate: Of these steps.
         """
-        fake, real = pack_rows(self.generator(noise), self.pack), pack_rows(real, self.pack)
+        fake, real = self.show(self.generator(noise)), self.show(real)
         weights: dict[str, Tensor] = dict(self.discriminator.named_parameters())
 
         def score(x: Tensor) -> Tensor:
@@ -139,6 +180,24 @@ class GAN(nn.Module):
                 for (name, weight), slope in zip(weights.items(), slopes, strict=True)
             }
         return self.objective.generator(score(fake), score(real) if self.objective.pairs else None)
+
+
+class Told(nn.Module):
+    """A player with the labels (B,) of a minibatch filled in.
+
+    Rows that are a multiple of B are so many minibatches of the same labels: the data and the
+    samples that a discriminator sees together.
+    """
+
+    def __init__(self, player: nn.Module, labels: Tensor) -> None:
+        super().__init__()
+        self.player, self.labels = player, labels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the player gives for x and its labels. Raises ValueError for other numbers."""
+        if not len(self.labels) or len(x) % len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels do not fit a minibatch of {len(x)}")
+        return self.player(x, self.labels.repeat(len(x) // len(self.labels)))
 
 
 def pack_rows(x: Tensor, pack: int) -> Tensor:
@@ -189,7 +248,12 @@ def train_generator(
 
 
 def train_alternately(
-    gan: GAN, players: Players, reals: Sequence[Tensor], noises: Sequence[Tensor]
+    gan: GAN,
+    players: Players,
+    reals: Sequence[Tensor],
+    noises: Sequence[Tensor],
+    *,
+    labels: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One iteration of algorithm 1: k steps of D, then one of G on fresh noise.
 
@@ -200,6 +264,8 @@ def train_alternately(
         players: Their optimisers.
         reals: k minibatches of data, (B, ...) each.
         noises: k + 1 of noise, (B, Z) each: one for each step of D, and one for G.
+        labels: In a conditional game the classes of the data, k times (B,); G is asked for those
+            of the last minibatch.
 
     Raises ValueError for another number of them.
     """
@@ -208,9 +274,12 @@ def train_alternately(
             "algorithm 1 takes k >= 1 minibatches of data and k + 1 of noise, "
             f"got {len(reals)} and {len(noises)}"
         )
-    for real, noise in zip(reals, noises, strict=False):
-        ours = train_discriminator(gan, players, real, noise)
-    theirs = train_generator(gan, players, noises[-1], reals[-1])
+    if labels is not None and len(labels) != len(reals):
+        raise ValueError(f"each of {len(reals)} minibatches has labels, got {len(labels)}")
+    games = [gan] * len(reals) if labels is None else [gan.given(chosen) for chosen in labels]
+    for game, real, noise in zip(games, reals, noises, strict=False):
+        ours = train_discriminator(game, players, real, noise)
+    theirs = train_generator(games[-1], players, noises[-1], reals[-1])
     return ours, theirs
 
 

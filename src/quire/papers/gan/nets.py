@@ -1,7 +1,7 @@
-"""The paper's networks: ReLU and sigmoid generators, maxout discriminators (section 5).
+"""Dense networks: ReLU generators, maxout discriminators (section 5), and what stands beside them.
 
-B examples in a minibatch, Z the width of the noise, C channels of images H x W. Discriminators
-give logits (B,). Sizes and first weights are those of the authors' configurations.
+B examples in a minibatch, Z the width of the noise, K classes. Discriminators give logits (B,).
+Sizes and first weights are those of the authors' configurations.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from quire.nn import devices
 
 Activation = Callable[[Tensor], Tensor]
 M = TypeVar("M", nn.Linear, nn.Conv2d)
@@ -135,129 +137,83 @@ class DenseGenerator(nn.Module):
         return (x if self.output is None else self.output(x)).unflatten(-1, self.shape)
 
 
-class ConvolutionalGenerator(nn.Module):
-    """Two dense layers, then one transposed convolution to 32 x 32, linear (CIFAR-10).
+class Conditional(nn.Module):
+    """A player that is told the class: its code stands beside the input (Mirza and Osindero 2014).
 
-    Maps are 10 x 10, kernels of 5 move by 3; every pixel has a bias of its own. The second dense
-    layer is as wide as the maps: 10 * 10 * maps.
-
-    Args:
-        noise: Z.
-        hidden: Units of the first layer, ReLU.
-        maps: Maps that the transposed convolution reads, sigmoid.
-        channels: C.
-        spread: First weights are uniform in ±spread.
-
-    Example:
-        >>> ConvolutionalGenerator(4, hidden=16, maps=2)(torch.randn(2, 4)).shape
-        torch.Size([2, 3, 32, 32])
-    """
-
-    def __init__(
-        self,
-        noise: int = 100,
-        *,
-        hidden: int = 8000,
-        maps: int = 80,
-        channels: int = 3,
-        spread: float = 0.05,
-    ) -> None:
-        super().__init__()
-        self.dense = start_uniform(nn.Linear(noise, hidden), spread)
-        self.wide = start_uniform(nn.Linear(hidden, 100 * maps), spread)
-        self.spread_out = nn.ConvTranspose2d(maps, channels, 5, stride=3, bias=False)
-        nn.init.uniform_(self.spread_out.weight, -spread, spread)
-        self.bias = nn.Parameter(torch.zeros(channels, 32, 32))
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Samples (B, C, 32, 32) of noise (B, Z)."""
-        x = torch.sigmoid(self.wide(torch.relu(self.dense(noise))))
-        return self.spread_out(x.unflatten(-1, (-1, 10, 10))) + self.bias
-
-
-class MaxoutConvolution(nn.Module):
-    """A convolution with several pieces for each map, their largest, and max pooling.
-
-    Pooling rounds up.
+    The code has K numbers, 1 at the class and 0 elsewhere. A generator gets it beside the noise, a
+    discriminator beside the example laid out flat, or as K more channels; each must be built for K
+    more inputs. `GAN.given` plays the game with such players.
 
     Args:
-        inputs: Maps that it reads.
-        maps: Maps that it gives.
-        kernel: Width of the kernels.
-        padding: Zeros on each side.
-        pool: Width of a pooling window; windows move by 2.
-        pieces: Linear pieces of a map.
-        spread: First weights are uniform in ±spread.
+        player: What takes (B, D + K), or with `maps` images (B, C + K, H, W).
+        classes: K.
+        maps: Whether the code becomes K constant channels.
 
     Example:
-        >>> MaxoutConvolution(3, 4, kernel=8, padding=4, pool=4)(torch.randn(2, 3, 32, 32)).shape
-        torch.Size([2, 4, 16, 16])
+        >>> player = Conditional(DenseGenerator(4 + 10, (16,), (1, 8, 8)), 10)
+        >>> player(torch.randn(3, 4), torch.tensor([0, 7, 9])).shape
+        torch.Size([3, 1, 8, 8])
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        maps: int,
-        *,
-        kernel: int,
-        padding: int,
-        pool: int,
-        pieces: int = 2,
-        spread: float = 0.005,
-    ) -> None:
+    def __init__(self, player: nn.Module, classes: int, *, maps: bool = False) -> None:
         super().__init__()
-        self.maps, self.pieces = maps, pieces
-        self.convolution = nn.Conv2d(inputs, maps * pieces, kernel, padding=padding)
-        start_uniform(self.convolution, spread)
-        self.pooling = nn.MaxPool2d(pool, 2, ceil_mode=True)
+        self.player, self.classes, self.maps = player, classes, maps
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """What the player gives for x (B, ...) and classes (B,), whole numbers from 0 to K - 1.
+
+        Raises ValueError for another number of labels, or labels outside; on an accelerator these
+        are an error of the device, for which nobody waits.
+        """
+        if labels.shape != x.shape[:1] or labels.is_floating_point():
+            raise ValueError(
+                f"{len(x)} rows need as many labels, whole numbers, "
+                f"got {tuple(labels.shape)} of {labels.dtype}"
+            )
+        fine = ((labels >= 0) & (labels < self.classes)).all()
+        if devices.is_accelerator(labels):
+            torch._assert_async(fine)
+        elif not fine:
+            raise ValueError(
+                f"labels must be in 0..{self.classes - 1}, "
+                f"got {int(labels.min())}..{int(labels.max())}"
+            )
+        codes = (labels[:, None] == torch.arange(self.classes, device=labels.device)).to(x)
+        if self.maps:
+            channels = codes[..., None, None].expand(-1, -1, *x.shape[2:])
+            return self.player(torch.cat([x, channels], 1))
+        return self.player(torch.cat([x.flatten(1), codes], 1))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Beside each row's features how near its minibatch is (Salimans et al. 2016, section 3.2).
+
+    For each kernel k, row i gets the sum over all rows j of exp(-|M_ik - M_jk|), where M_k = T_k x
+    has `dim` numbers and the norm is the sum of absolute values. Samples that are all alike betray
+    themselves. Data and samples must come in minibatches of their own, of one size:
+    `GAN(apart=True)`.
+
+    Args:
+        inputs: Width D of the rows.
+        kernels: Numbers that each row gets.
+        dim: Width of what is compared.
+
+    Example:
+        >>> MinibatchDiscrimination(8, kernels=3)(torch.randn(5, 8)).shape
+        torch.Size([5, 11])
+    """
+
+    def __init__(self, inputs: int, *, kernels: int = 16, dim: int = 4) -> None:
+        super().__init__()
+        self.kernels = kernels
+        self.tensor = nn.Linear(inputs, kernels * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, maps, H', W')."""
-        return self.pooling(self.convolution(x).unflatten(1, (self.maps, self.pieces)).amax(2))
-
-
-class ConvolutionalDiscriminator(nn.Module):
-    """Three maxout convolutions, a maxout layer and one logit (CIFAR-10).
-
-    Args:
-        channels: C of the images (C, 32, 32).
-        width: Factor on the numbers of maps and units.
-        keep: Shares of the input and of hidden units that dropout leaves.
-        spread: First weights are uniform in ±spread.
-
-    Example:
-        >>> net = ConvolutionalDiscriminator(3, width=0.125, spread=0.5)
-        >>> net(torch.randn(2, 3, 32, 32)).shape
-        torch.Size([2])
-    """
-
-    def __init__(
-        self,
-        channels: int = 3,
-        *,
-        width: float = 1.0,
-        keep: tuple[float, float] = (0.8, 0.5),
-        spread: float = 0.005,
-    ) -> None:
-        super().__init__()
-        few, many, units = (max(1, round(width * count)) for count in (32, 192, 500))
-        self.hidden = nn.Sequential(
-            nn.Dropout(1 - keep[0]),
-            MaxoutConvolution(channels, few, kernel=8, padding=4, pool=4, spread=spread),
-            nn.Dropout(1 - keep[1]),
-            MaxoutConvolution(few, few, kernel=8, padding=3, pool=4, spread=spread),
-            nn.Dropout(1 - keep[1]),
-            MaxoutConvolution(few, many, kernel=5, padding=3, pool=2, spread=spread),
-            nn.Flatten(),
-            nn.Dropout(1 - keep[1]),
-            Maxout(25 * many, units, spread=spread),
-            nn.Dropout(1 - keep[1]),
-        )
-        self.logit = start_uniform(nn.Linear(units, 1), spread)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B,) of images (B, C, 32, 32)."""
-        return self.logit(self.hidden(x)).squeeze(-1)
+        """(B, D) to (B, D + kernels); memory grows with B^2."""
+        # (dim, kernels, B): what is summed first stands first, so that rows of B numbers are added.
+        m = self.tensor(x).unflatten(-1, (self.kernels, -1)).permute(2, 1, 0).contiguous()
+        apart = (m[..., None] - m[..., None, :]).abs().sum(0)  # (kernels, B, B)
+        return torch.cat([x, torch.exp(-apart).sum(-1).T], -1)
 
 
 def start_uniform(layer: M, spread: float | None) -> M:
@@ -274,17 +230,34 @@ def start_at_marginals(generator: DenseGenerator, images: Tensor, *, least: floa
     """Set the last biases so that first samples are near the mean of `images`, (N, ...) in [0, 1].
 
     They become the logit of each pixel's mean, kept `least` away from 0 and 1. Raises ValueError
-    where the images are not of the generator's shape, or outside [0, 1].
+    where the images are not of the generator's shape, or outside [0, 1]; on an accelerator these
+    are an error of the device, for which nobody waits.
     """
     if tuple(images.shape[1:]) != generator.shape or not len(images):
         raise ValueError(
             f"images must be (N, {', '.join(map(str, generator.shape))}) with N >= 1, "
             f"got {tuple(images.shape)}"
         )
-    if not images.is_meta and bool(((images < 0) | (images > 1)).any()):
+    fine = ((images >= 0) & (images <= 1)).all()
+    if devices.is_accelerator(images):
+        torch._assert_async(fine)
+    elif not fine:
         raise ValueError("marginals are of images in [0, 1], got values outside")
     mean = images.float().mean(0).clamp(least, 1 - least)
     generator.last.bias.copy_(mean.logit().flatten())
+
+
+@torch.no_grad()
+def start_sparse(layer: nn.Linear, nonzeros: int = 100) -> None:
+    """Standard normal weights from `nonzeros` random inputs into each unit, 0 from all others.
+
+    All inputs count where there are fewer. Biases stay. Raises ValueError for less than one.
+    """
+    if nonzeros < 1:
+        raise ValueError(f"a unit needs at least one weight, got {nonzeros}")
+    places = torch.rand_like(layer.weight).topk(min(nonzeros, layer.in_features), 1).indices
+    drawn = torch.randn_like(places, dtype=layer.weight.dtype)
+    layer.weight.zero_().scatter_(1, places, drawn)
 
 
 @torch.no_grad()
@@ -306,16 +279,25 @@ def mnist_networks() -> tuple[DenseGenerator, MaxoutDiscriminator]:
     return DenseGenerator(100, (1200, 1200), (1, 28, 28)), MaxoutDiscriminator(784, 240)
 
 
-def face_networks() -> tuple[DenseGenerator, MaxoutDiscriminator]:
+def face_networks(width: float = 1.0) -> tuple[nn.Sequential, MaxoutDiscriminator]:
     """Those of the Toronto Face Database, images (1, 48, 48); noise is normal, (B, 100).
 
-    Noise passes 8000 ReLU and 100 sigmoid units before the generator that was trained first (8000
-    ReLU, 8000 sigmoid units). The authors' sparse start is not here.
+    The generator is two in a row. `generator[1]` (8000 ReLU, 8000 sigmoid units) is trained first,
+    alone; then `generator[0]` (8000 ReLU, 100 sigmoid units) stands in front of it and both are
+    trained, against a new discriminator. Sigmoid units start with a bias of -2, the last layer with
+    100 weights a unit.
+
+    width: factor on all hidden units but the 100 between the two.
     """
-    relu, sigmoid = torch.relu, torch.sigmoid
-    widths, activations = (8000, 100, 8000, 8000), (relu, sigmoid, relu, sigmoid)
-    generator = DenseGenerator(100, widths, (1, 48, 48), activations=activations)
-    return generator, MaxoutDiscriminator(48 * 48, 1200)
+    units = max(1, round(8000 * width))
+    upper = DenseGenerator(
+        100, (units, units), (1, 48, 48), activations=(torch.relu, torch.sigmoid)
+    )
+    lower = DenseGenerator(100, (units,), (100,))
+    for biases in (upper.layers[1].get_parameter("bias"), lower.last.bias):
+        nn.init.constant_(biases, -2.0)
+    start_sparse(upper.last)
+    return nn.Sequential(lower, upper), MaxoutDiscriminator(48 * 48, max(1, round(1200 * width)))
 
 
 def cifar10_networks() -> tuple[DenseGenerator, MaxoutDiscriminator]:
@@ -325,8 +307,3 @@ def cifar10_networks() -> tuple[DenseGenerator, MaxoutDiscriminator]:
     )
     nn.init.uniform_(generator.last.weight, -0.5, 0.5)
     return generator, MaxoutDiscriminator(3072, 1600)
-
-
-def cifar10_convolutional_networks() -> tuple[ConvolutionalGenerator, ConvolutionalDiscriminator]:
-    """The convolutional ones of CIFAR-10; noise is normal, (B, 100)."""
-    return ConvolutionalGenerator(), ConvolutionalDiscriminator()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from quire.nn import devices
+
 SIGMAS = tuple(10 ** (-1 + k / 9) for k in range(10))
 """The authors' grid: ten values from 0.1 to 1, evenly spaced in the logarithm."""
 ROOM = 2**24
@@ -31,16 +33,21 @@ def parzen_log_likelihood(samples: Tensor, test: Tensor, sigma: float | Tensor) 
         test: What is scored, (M, ...).
         sigma: Width of the windows: one, or several (S,), which give (S, M).
 
-    Raises ValueError for other shapes, no samples, or a sigma that is not positive.
+    Raises ValueError for other shapes, no samples, or a sigma that is not positive; where sigma is
+    a tensor on an accelerator, that is an error of the device, for which nobody waits.
 
     >>> one = parzen_log_likelihood(torch.zeros(1, 2), torch.zeros(1, 2), 1.0)
     >>> round(float(one), 4), round(-math.log(2 * math.pi), 4)
     (-1.8379, -1.8379)
     """
     samples, test = check_rows(samples, test)
-    widths = torch.as_tensor(sigma, dtype=torch.float64, device=samples.device)
-    if widths.ndim > 1 or (not widths.is_meta and not bool((widths > 0).all())):
+    widths = torch.as_tensor(sigma, dtype=torch.float64)
+    fine, far = (widths > 0).all(), devices.is_accelerator(widths)
+    if widths.ndim > 1 or not (far or fine):
         raise ValueError(f"sigma must be positive, a number or (S,), got {sigma}")
+    if far:
+        torch._assert_async(fine)
+    widths = widths.to(samples.device)
     dim = samples.shape[1]
     # Half the inverse variance of each window, and the logarithm of what a window is divided by.
     scale = widths.reshape(-1, 1).square().reciprocal() / 2

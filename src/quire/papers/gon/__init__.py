@@ -1,7 +1,8 @@
 """Gradient Origin Networks: an autoencoder without an encoder.
 
 To read it: `origin` (the latent), `gon` (the net), `latents` (sampling and interpolation),
-`decoders`, `siren` (images at any resolution), `variational`, `classifier`, `baselines`.
+`decoders`, `siren` and `fields` (images at any resolution), `variational`, `classifier`,
+`baselines`.
 """
 
 # ruff: noqa: I001, RUF022
@@ -28,11 +29,13 @@ from quire.papers.gon.decoders import (
     count_parameters,
 )
 from quire.papers.gon.siren import Siren, ImplicitDecoder, make_grid
+from quire.papers.gon.fields import FourierField, ShiftedSiren
 from quire.papers.gon.variational import (
     VariationalGON,
     VariationalAutoencoder,
     Posterior,
     kl_to_standard,
+    sum_discretised_logistic,
     to_bits_per_dimension,
 )
 from quire.papers.gon.classifier import OriginClassifier
@@ -61,10 +64,13 @@ __all__ = [
     "Siren",
     "ImplicitDecoder",
     "make_grid",
+    "FourierField",
+    "ShiftedSiren",
     "VariationalGON",
     "VariationalAutoencoder",
     "Posterior",
     "kl_to_standard",
+    "sum_discretised_logistic",
     "to_bits_per_dimension",
     "OriginClassifier",
     "Autoencoder",

@@ -3,13 +3,14 @@
 Legend: B examples, K latent dimensions, N training examples.
 """
 
+from itertools import pairwise
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quire.papers.gon.decoders import DenseDecoder
+from quire.papers.gon.decoders import ConvDecoder, DenseDecoder, NormMaker
 from quire.papers.gon.gon import GONOutput
 from quire.papers.gon.origin import Loss, sum_squares
 
@@ -54,10 +55,14 @@ class Autoencoder(nn.Module):
 
 
 class TiedEncoder(nn.Module):
-    """The decoder's own matrices, transposed and last first, with biases of its own.
+    """The decoder's own weights, transposed and last first, with biases of its own.
 
-    What a GON's encoder is up to a Jacobian, without the second derivative: images (B, *shape) ->
-    (B, K). decoder: a `DenseDecoder`, whose weights are shared and not copied.
+    What a GON's encoder is up to a Jacobian, without the second derivative: images (B, ...) ->
+    (B, K).
+
+    Args:
+        decoder: Its weights are shared and not copied.
+        norm: Made before each activation, beside a `ConvDecoder` that normalises.
 
     Example:
         >>> import torch
@@ -66,27 +71,41 @@ class TiedEncoder(nn.Module):
         torch.Size([5, 16])
     """
 
-    def __init__(self, decoder: DenseDecoder) -> None:
+    def __init__(
+        self, decoder: DenseDecoder | ConvDecoder, *, norm: NormMaker | None = None
+    ) -> None:
         super().__init__()
         self.decoder = decoder
-        self.biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(layer.in_features)) for layer in self._linear_layers()
-        )
+        widths = [
+            m.in_features if isinstance(m, nn.Linear) else m.in_channels for m in self._weighted()
+        ]
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(width)) for width in widths)
+        self.norms = nn.ModuleList(norm(width) for width in widths[:-1] if norm is not None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, *shape) -> (B, K)."""
-        h = x.flatten(1)
-        linear = self._linear_layers()
-        activations = [m for m in self.decoder.layers if not isinstance(m, nn.Linear)][::-1]
-        for place, (layer, bias) in enumerate(zip(linear, self.biases, strict=True)):
-            h = F.linear(h, layer.weight.T, bias)
-            if place < len(activations):
-                h = activations[place](h)
-        return h
+        """(B, ...) -> (B, K)."""
+        weighted, between = self._weighted(), self._activations()
+        h = x.flatten(1) if isinstance(weighted[0], nn.Linear) else x
+        for place, (layer, bias) in enumerate(zip(weighted, self.biases, strict=True)):
+            if isinstance(layer, nn.Linear):
+                h = F.linear(h, layer.weight.T, bias)
+            else:
+                h = F.conv2d(h, layer.weight, bias, layer.stride, layer.padding)
+            if place < len(between):
+                if self.norms:
+                    h = self.norms[place](h)
+                h = between[place](h)
+        return h.flatten(1)
 
-    def _linear_layers(self) -> list[nn.Linear]:
-        """The decoder's, last first."""
-        return [m for m in self.decoder.layers if isinstance(m, nn.Linear)][::-1]
+    def _weighted(self) -> list[nn.Linear | nn.ConvTranspose2d]:
+        """The decoder's layers with weights, last first."""
+        layers = list(self.decoder.layers)[::-1]
+        return [m for m in layers if isinstance(m, nn.Linear | nn.ConvTranspose2d)]
+
+    def _activations(self) -> list[nn.Module]:
+        """The decoder's activations, each of which stands right before such a layer, last first."""
+        pairs = pairwise(list(self.decoder.layers)[::-1])
+        return [b for a, b in pairs if isinstance(a, nn.Linear | nn.ConvTranspose2d)]
 
 
 class LearnedLatents(nn.Module):

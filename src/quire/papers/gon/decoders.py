@@ -12,6 +12,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 ActivationMaker = Callable[[], nn.Module]
 NormMaker = Callable[[int], nn.Module]
@@ -160,6 +162,11 @@ class ConvDecoder(nn.Module):
         last = nn.ConvTranspose2d(before, channels, 4, 2, 1)
         self.layers = nn.Sequential(*blocks, last)
         self.squash: nn.Module = nn.Identity() if logits else nn.Sigmoid()
+
+    @property
+    def alike(self) -> bool:
+        """Whether every row is drawn alike and alone; see `origin`."""
+        return not any(isinstance(part, _BatchNorm | _DropoutNd) for part in self.layers)
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, K) -> (B, C, 32, 32)."""

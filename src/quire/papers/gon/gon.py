@@ -48,8 +48,11 @@ class GON(nn.Module):
         noise: Standard deviation of a start that is drawn anew in each training pass; the paper's
             is 0, the origin. In evaluation it is always the origin.
         learned_start: Whether the start is learned, from zero on.
+        learned_scale: Whether the length of a step is learned, one for each dimension (Meta-SGD;
+            Li et al. 2017), from `scale` on.
 
-    Raises ValueError for steps below 1, noise below 0 and a width that is not known.
+    Raises ValueError for steps below 1, noise below 0, a width that is not known, and for what is
+    to be learned without second order, which carries its gradient.
 
     Example:
         >>> import torch
@@ -71,6 +74,7 @@ class GON(nn.Module):
         second_order: bool = True,
         noise: float = 0.0,
         learned_start: bool = False,
+        learned_scale: bool = False,
     ) -> None:
         super().__init__()
         width = getattr(decoder, "latent", None) if latent is None else latent
@@ -80,11 +84,15 @@ class GON(nn.Module):
             raise ValueError(
                 f"steps must be at least 1 and noise at least 0, got {steps} and {noise}"
             )
+        if (learned_start or learned_scale) and not second_order:
+            raise ValueError("a learned start or scale needs second_order: its gradient comes "
+                             "through the latent")  # fmt: skip
         self.decoder = decoder
         self.latent = width
         self.loss = loss
         self.steps = steps
-        self.scale = scale
+        lengths = nn.Parameter(torch.full((width,), float(scale))) if learned_scale else None
+        self.scale: float | Tensor = scale if lengths is None else lengths
         self.second_order = second_order
         self.noise = noise
         self.start = nn.Parameter(torch.zeros(width)) if learned_start else None

@@ -7,7 +7,7 @@ The first product is the same for every example and the second for every point, 
 computed more than once, and no tensor of B x P x (D + K) is made.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -90,10 +90,7 @@ class Siren(nn.Module):
 
     def forward(self, z: Tensor, points: Tensor) -> Tensor:
         """Channels (B, P, C) of the images of latents (B, K) at points (P, D), the same for all."""
-        if z.dim() != 2 or z.shape[1] != self.latent:
-            raise ValueError(f"latents must be (B, {self.latent}), got {tuple(z.shape)}")
-        if points.dim() != 2 or points.shape[1] != self.coordinates:
-            raise ValueError(f"points must be (P, {self.coordinates}), got {tuple(points.shape)}")
+        check_inputs(z, points, self.latent, self.coordinates)
         weight = self.first.weight
         of_point = F.linear(points.to(weight.dtype), weight[:, : self.coordinates])
         of_latent = F.linear(z, weight[:, self.coordinates :], self.first.bias)
@@ -104,11 +101,24 @@ class Siren(nn.Module):
         return out
 
 
-class ImplicitDecoder(nn.Module):
-    """A `Siren` read on the grid of an image: latents (B, K) -> images (B, C, H, W).
+def check_inputs(z: Tensor, points: Tensor, latent: int, coordinates: int) -> None:
+    """Raise ValueError where latents are not (B, latent) or points not (P, coordinates)."""
+    if z.dim() != 2 or z.shape[1] != latent:
+        raise ValueError(f"latents must be (B, {latent}), got {tuple(z.shape)}")
+    if points.dim() != 2 or points.shape[1] != coordinates:
+        raise ValueError(f"points must be (P, {coordinates}), got {tuple(points.shape)}")
 
-    `render(z, height, width)` reads the same latents on any other grid. size: (H, W) of the images
-    that it is trained on. align: where pixels lie; see `make_grid`.
+
+class ImplicitDecoder(nn.Module):
+    """A field read on the grid of an image: latents (B, K) -> images (B, C, H, W).
+
+    `render(z, height, width)` reads the same latents on any other grid.
+
+    Args:
+        net: Latents (B, K) and points (P, 2) to channels (B, P, C), with attributes `latent` and
+            `coordinates`: a `Siren`, `ShiftedSiren`, `FourierField` or one of your own.
+        size: (H, W) of the images that it is trained on.
+        align: Where pixels lie; see `make_grid`.
 
     Example:
         >>> import torch
@@ -120,15 +130,17 @@ class ImplicitDecoder(nn.Module):
     """
 
     points: Tensor
+    alike = True
+    """Every row is drawn alike and alone; see `origin`."""
 
-    def __init__(self, net: Siren, size: tuple[int, int], *, align: Align = "centres") -> None:
+    def __init__(self, net: nn.Module, size: tuple[int, int], *, align: Align = "centres") -> None:
         super().__init__()
         if net.coordinates != 2:
             raise ValueError(f"an image has 2 coordinates, the net takes {net.coordinates}")
         self.net = net
         self.size = size
         self.align: Align = align
-        self.latent = net.latent
+        self.latent = cast("int", net.latent)
         self.register_buffer("points", make_grid(*size, align=align), persistent=False)
 
     def forward(self, z: Tensor) -> Tensor:

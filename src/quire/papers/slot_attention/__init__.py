@@ -1,7 +1,9 @@
 """Slot Attention: inputs compete for slots, so that slots become objects.
 
 To read it: `attention` (the module), `autoencoder` (object discovery), `sets` (set prediction),
-`metrics` (how well slots are objects), `scenes` (pictures with true masks).
+`matching` (which prediction is which object), `dspn` (its baseline), `metrics` (how well slots are
+objects), `scenes` (pictures with true masks), `published` (the paper's own), `frames` (a later
+variant) and `package` (weights of PyPI's `slot-attention`).
 """
 
 # ruff: noqa: I001, RUF022
@@ -16,6 +18,7 @@ from quire.papers.slot_attention.attention import (
     attend_alone,
     GaussianStart,
     LearnedStart,
+    QueryStart,
     Replace,
 )
 from quire.papers.slot_attention.autoencoder import (
@@ -31,12 +34,14 @@ from quire.papers.slot_attention.sets import (
     SetPredictor,
     Properties,
     pair_costs,
-    match,
     set_loss,
     average_precision,
 )
+from quire.papers.slot_attention.matching import match, match_by_subsets
+from quire.papers.slot_attention.dspn import DSPN, FoundSet, SetEncoder
 from quire.papers.slot_attention.metrics import (
     adjusted_rand_index,
+    mean_best_overlap,
     mean_iou,
     cluster_pixels,
     stripes,
@@ -49,6 +54,9 @@ from quire.papers.slot_attention.scenes import (
     Solids,
     draw,
 )
+from quire.papers.slot_attention.published import Published, read_published
+from quire.papers.slot_attention.frames import FrameDecoder, InvariantSlotAttention
+from quire.papers.slot_attention.package import from_package
 
 __all__ = [
     "SlotAttention",
@@ -59,6 +67,7 @@ __all__ = [
     "attend_alone",
     "GaussianStart",
     "LearnedStart",
+    "QueryStart",
     "Replace",
     "SlotAutoencoder",
     "Decomposition",
@@ -70,10 +79,15 @@ __all__ = [
     "SetPredictor",
     "Properties",
     "pair_costs",
-    "match",
     "set_loss",
     "average_precision",
+    "match",
+    "match_by_subsets",
+    "DSPN",
+    "FoundSet",
+    "SetEncoder",
     "adjusted_rand_index",
+    "mean_best_overlap",
     "mean_iou",
     "cluster_pixels",
     "stripes",
@@ -83,4 +97,9 @@ __all__ = [
     "Sprites",
     "Solids",
     "draw",
+    "Published",
+    "read_published",
+    "FrameDecoder",
+    "InvariantSlotAttention",
+    "from_package",
 ]

@@ -109,9 +109,42 @@ class LearnedStart(nn.Module):
 
     def forward(self, batch: int, slots: int) -> Tensor:
         """`batch` times the first `slots` slots, (B, K, D). Raises ValueError for more of them."""
-        if slots > len(self.slots):
-            raise ValueError(f"there are {len(self.slots)} learned slots, asked for {slots}")
-        return self.slots[:slots].expand(batch, -1, -1)
+        return _first_of(self.slots, batch, slots)
+
+
+class QueryStart(nn.Module):
+    """Learned queries, with noise that training lowers to none (BO-QSA, Jia, Liu and Huang 2023).
+
+    A slot begins at its query q plus `deviation` times normal noise times q, the last without a
+    gradient. `deviation` is a buffer, 1 at first, that the training loop sets; at 0 the queries
+    themselves are given. Call `SlotAttention` with `implicit=True`: then the gradient of the last
+    round goes straight through to the queries.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.slot_attention import QueryStart
+        >>> QueryStart(5, 16)(2, 4).shape
+        torch.Size([2, 4, 16])
+    """
+
+    def __init__(self, slots: int, dim: int) -> None:
+        super().__init__()
+        self.slots = nn.Parameter(torch.empty(slots, dim))
+        nn.init.xavier_uniform_(self.slots)
+        self.deviation: Tensor
+        self.register_buffer("deviation", torch.ones(()))
+
+    def forward(self, batch: int, slots: int) -> Tensor:
+        """`batch` times the first `slots` slots, (B, K, D). Raises ValueError for more of them."""
+        queries = _first_of(self.slots, batch, slots)
+        noise = torch.randn(queries.shape, device=queries.device, dtype=queries.dtype)
+        return queries + self.deviation * noise * queries.detach()
+
+
+def _first_of(learned: Tensor, batch: int, slots: int) -> Tensor:
+    if slots > len(learned):
+        raise ValueError(f"there are {len(learned)} learned slots, asked for {slots}")
+    return learned[:slots].expand(batch, -1, -1)
 
 
 class Replace(nn.Module):
@@ -136,12 +169,14 @@ class SlotAttention(nn.Module):
     inputs, queries are carried through the key's matrix to the inputs, and sums of inputs through
     the value's: the same function, without N keys and values.
 
+    `norm_inputs` and `norm_slots` may be replaced, by `nn.Identity()` to leave them out.
+
     Args:
         slots: K, unless a call says otherwise.
         dim: D, the width of a slot.
         iterations: T, the rounds, unless a call says otherwise.
         input_dim: C, the width of an input; None is D.
-        hidden: Hidden units of the network after the cell.
+        hidden: Hidden units of the network after the cell; None is no such network.
         heads: H, which must divide D.
         bias: Whether queries, keys and values have biases (not in the paper, as users found).
         cell: (update (R, D), state (R, D)) -> state (R, D); None is a GRU with biases.
@@ -165,7 +200,7 @@ class SlotAttention(nn.Module):
         *,
         iterations: int = 3,
         input_dim: int | None = None,
-        hidden: int = 128,
+        hidden: int | None = 128,
         heads: int = 1,
         bias: bool = False,
         cell: nn.Module | None = None,
@@ -174,7 +209,8 @@ class SlotAttention(nn.Module):
     ) -> None:
         super().__init__()
         input_dim = dim if input_dim is None else input_dim
-        if min(slots, dim, input_dim, hidden, heads) < 1 or iterations < 0:
+        units = 1 if hidden is None else hidden
+        if min(slots, dim, input_dim, units, heads) < 1 or iterations < 0:
             raise ValueError(
                 "slots, dim, input_dim, hidden and heads must be at least 1 and iterations 0, got "
                 f"{slots}, {dim}, {input_dim}, {hidden}, {heads} and {iterations}"
@@ -183,17 +219,21 @@ class SlotAttention(nn.Module):
             raise ValueError(f"heads must divide dim, got {heads} heads and dim {dim}")
         self.slots, self.dim, self.iterations, self.heads = slots, dim, iterations, heads
         self.competition = competition
-        self.norm_inputs = nn.LayerNorm(input_dim)
-        self.norm_slots, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm_inputs: nn.Module = nn.LayerNorm(input_dim)
+        self.norm_slots: nn.Module = nn.LayerNorm(dim)
+        self.norm_mlp = None if hidden is None else nn.LayerNorm(dim)
         self.query = nn.Linear(dim, dim, bias=bias)
         self.key = nn.Linear(input_dim, dim, bias=bias)
         self.value = nn.Linear(input_dim, dim, bias=bias)
         self.merge = nn.Linear(dim, dim, bias=bias) if heads > 1 else nn.Identity()
         self.cell = nn.GRUCell(dim, dim) if cell is None else cell
-        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.mlp = None
+        if hidden is not None:
+            self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
         self.start = GaussianStart(dim) if start is None else start
         for part in (self.query, self.key, self.value, self.merge, self.mlp):
-            initialise_as_reference(part)
+            if part is not None:
+                initialise_as_reference(part)
         if cell is None:  # one that is given keeps its weights
             initialise_as_reference(self.cell)
 
@@ -214,7 +254,8 @@ class SlotAttention(nn.Module):
             rounds: Another T. Without rounds the first slots are given back, with their attention.
             mask: Which inputs count, bool (B, N); the others get no weight and no attention.
             implicit: Send the gradient through the last round only, as at a fixed point (Chang
-                2022); memory no longer grows with the rounds.
+                2022), and straight through to the first slots, which would not be learned else
+                (Jia 2023); memory no longer grows with the rounds.
 
         Raises ValueError for inputs, slots or a mask of other shapes, or fewer rounds than none.
         """
@@ -224,7 +265,9 @@ class SlotAttention(nn.Module):
         if mask is not None:
             # Whatever stands in padding, infinities included, must not reach a sum.
             inputs = inputs.masked_fill(~mask[..., None], 0)
-        source = self._prepare(inputs, folded=max(1, rounds) * state.shape[1] < inputs.shape[1])
+        fewer = max(1, rounds) * state.shape[1] < inputs.shape[1]
+        folded = fewer and isinstance(self.norm_inputs, nn.LayerNorm)
+        source = self._prepare(inputs, folded=folded)
         wide = None if mask is None else mask[:, None, None]
         if implicit and rounds > 1:
             first = state
@@ -244,13 +287,20 @@ class SlotAttention(nn.Module):
     ) -> tuple[Tensor, Weighting]:
         weighting = self._weigh(source, state, mask)
         update = self._sum(source, weighting.weights.to(source.inputs.dtype))
+        return self.renew(update, state), weighting
+
+    def renew(self, update: Tensor, state: Tensor) -> Tensor:
+        """The rest of a round, cell and network: sums (B, K, D), slots (B, K, D) -> slots."""
         # (B, K, D) -> (B K, D): a cell knows rows only.
         rows = self.cell(update.flatten(0, 1), state.flatten(0, 1))
         state = rows.view(state.shape)
-        return state + self.mlp(self.norm_mlp(state)), weighting
+        if self.norm_mlp is None or self.mlp is None:
+            return state
+        return state + self.mlp(self.norm_mlp(state))
 
     def _prepare(self, inputs: Tensor, *, folded: bool) -> "_Source":
         if folded:
+            assert isinstance(self.norm_inputs, nn.LayerNorm)
             plain = layer_norm(inputs, inputs.shape[-1:], eps=self.norm_inputs.eps)
             return _Source(plain, None, None)
         x = self.norm_inputs(inputs)
@@ -292,6 +342,7 @@ class SlotAttention(nn.Module):
     def _fold(self, projection: nn.Linear) -> tuple[Tensor, Tensor]:
         """A projection after the inputs' LayerNorm as matrix (H, E, C) and offset (H, E)."""
         norm = self.norm_inputs
+        assert isinstance(norm, nn.LayerNorm)
         matrix = (projection.weight * norm.weight).unflatten(0, (self.heads, -1))
         offset = nn.functional.linear(norm.bias, projection.weight, projection.bias)
         return matrix, offset.unflatten(0, (self.heads, -1))
@@ -310,7 +361,7 @@ class SlotAttention(nn.Module):
         return first
 
     def _check(self, inputs: Tensor, rounds: int, mask: Tensor | None) -> None:
-        width = self.norm_inputs.normalized_shape[0]
+        width = self.key.in_features
         if inputs.ndim != 3 or inputs.shape[1] < 1 or inputs.shape[2] != width:
             raise ValueError(
                 f"inputs must be (B, N, {width}) with N at least 1, got {tuple(inputs.shape)}"

@@ -51,6 +51,7 @@ class ImageEncoder(nn.Module):
         layers: Convolutions, each followed by ReLU.
         kernel: Their side, odd.
         strides: The stride of each; None is 1 for all. Padding is that of TensorFlow's SAME.
+        positions: What is done to the grid (B, H, W, C) after them; None is `SoftPositions`.
 
     Raises ValueError for an even kernel, and another number of strides than of layers.
 
@@ -68,6 +69,7 @@ class ImageEncoder(nn.Module):
         layers: int = 4,
         kernel: int = 5,
         strides: Sequence[int] | None = None,
+        positions: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.strides = [1] * layers if strides is None else list(strides)
@@ -81,7 +83,7 @@ class ImageEncoder(nn.Module):
             nn.Conv2d(channels if layer else 3, channels, kernel, stride)
             for layer, stride in enumerate(self.strides)
         )
-        self.positions = SoftPositions(channels)
+        self.positions = SoftPositions(channels) if positions is None else positions
         self.norm = nn.LayerNorm(channels)
         self.mlp = nn.Sequential(
             nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels)
@@ -128,16 +130,21 @@ class PixelDecoder(nn.Module):
         self.size = size
         self.slot = nn.Linear(dim, hidden, bias=False)
         self.positions = SoftPositions(hidden)
-        rest: list[nn.Module] = [nn.ReLU()]
-        for _ in range(layers - 1):
-            rest += [nn.Linear(hidden, hidden), nn.ReLU()]
-        self.rest = nn.Sequential(*rest, nn.Linear(hidden, 4))
+        self.rest = pixel_layers(hidden, layers)
 
     def forward(self, slots: Tensor) -> Tensor:
         """(B, K, D) -> colours and a mask logit (B, K, 4, S, S)."""
         first = self.slot(slots)[:, :, None, None] + self.positions.embed(self.size, self.size)
         decoded: Tensor = self.rest(first)
         return decoded.permute(0, 1, 4, 2, 3)
+
+
+def pixel_layers(hidden: int, layers: int) -> nn.Sequential:
+    """The layers of `PixelDecoder` after the first: (..., hidden) -> colours, logit (..., 4)."""
+    rest: list[nn.Module] = [nn.ReLU()]
+    for _ in range(layers - 1):
+        rest += [nn.Linear(hidden, hidden), nn.ReLU()]
+    return nn.Sequential(*rest, nn.Linear(hidden, 4))
 
 
 class BroadcastDecoder(nn.Module):

@@ -1,4 +1,4 @@
-"""How well slots are objects: adjusted Rand index, overlap, and baselines that learn nothing.
+"""How well slots are objects: adjusted Rand index, overlaps, and baselines that learn nothing.
 
 B images, P pixels, G true objects, K predicted ones. Numbers of objects and slots are small, so all
 is counted in tables (B, G, K).
@@ -6,7 +6,9 @@ is counted in tables (B, G, K).
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
+
+from quire.papers.slot_attention.matching import match
 
 
 def adjusted_rand_index(true: Tensor, predicted: Tensor, *, background: bool = False) -> Tensor:
@@ -27,19 +29,28 @@ def adjusted_rand_index(true: Tensor, predicted: Tensor, *, background: bool = F
     return torch.where(alike, 1.0, (same - expected) / torch.where(alike, 1.0, apart))
 
 
-def mean_iou(true: Tensor, predicted: Tensor) -> Tensor:
-    """The mean best overlap of each image's objects, (B,) float64.
+def mean_best_overlap(true: Tensor, predicted: Tensor) -> Tensor:
+    """The mean best overlap (mBO) of each image's objects, (B,) float64.
 
     For every true object but the background, the largest intersection over union with any
     predicted one; two objects may name the same. It is 1 where there is no object. true and
     predicted: (B, ...) of one shape; raises ValueError otherwise.
     """
-    table = _cross(true, predicted, background=True)
-    union = table.sum(2, keepdim=True) + table.sum(1, keepdim=True) - table
-    best = (table / union.clamp(min=1)).amax(2)[:, 1:]
-    there = table.sum(2)[:, 1:] > 0
-    number = there.sum(1)
-    return torch.where(number > 0, (best * there).sum(1) / number.clamp(min=1), 1.0)
+    overlap, there = _overlap(true, predicted)
+    return _mean_over(there, overlap.amax(2))
+
+
+def mean_iou(true: Tensor, predicted: Tensor) -> Tensor:
+    """The mean intersection over union of each image's objects (mIoU), (B,) float64.
+
+    As `mean_best_overlap`, but no two objects share a predicted one: they are matched so that the
+    sum is largest. An object beyond the number of predicted ones has 0.
+    """
+    overlap, there = _overlap(true, predicted)
+    lacking = max(0, overlap.shape[1] - overlap.shape[2])
+    overlap = pad(overlap, (0, lacking))  # nobody's, so that every object gets one
+    chosen = match(-overlap.transpose(1, 2))
+    return _mean_over(there, overlap.gather(2, chosen[..., None])[..., 0])
 
 
 def stripes(size: int, number: int) -> Tensor:
@@ -95,6 +106,19 @@ def _far_apart(x: Tensor, counts: Tensor, number: int) -> Tensor:
         to_new = (x - chosen[-1]).square().sum(2)
         distance = to_new if len(chosen) == 1 else torch.minimum(distance, to_new)
     return torch.cat(chosen, 1)
+
+
+def _overlap(true: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union (B, G - 1, K) of objects without background; which there are."""
+    table = _cross(true, predicted, background=True)
+    union = table.sum(2, keepdim=True) + table.sum(1, keepdim=True) - table
+    return (table / union.clamp(min=1))[:, 1:], table.sum(2)[:, 1:] > 0
+
+
+def _mean_over(there: Tensor, values: Tensor) -> Tensor:
+    """The mean (B,) of values (B, G) of the objects that are there, 1 where there is none."""
+    number = there.sum(1)
+    return torch.where(number > 0, (values * there).sum(1) / number.clamp(min=1), 1.0)
 
 
 def _cross(true: Tensor, predicted: Tensor, *, background: bool) -> Tensor:

@@ -4,6 +4,7 @@ A scene follows from uniform numbers (`draw`) alone, and `render` works on their
 loop over scenes or pixels. B scenes, O objects at most, S pixels a side.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -66,14 +67,16 @@ PALETTE = torch.tensor(
 _SHAPES = ("1111", "11 11", "111 010", "111 100", "111 001", "110 011", "011 110")
 
 
+@functools.cache
 def _fixed_tetrominoes() -> Tensor:
     """The cells (19, 4, 2) as y and x of all tetrominoes that differ when they are turned."""
     found = {}
     for shape in _SHAPES:
-        rows = torch.tensor([[int(cell) for cell in row] for row in shape.split()])
+        cells = [[int(cell) for cell in row] for row in shape.split()]
+        rows = torch.tensor(cells, device="cpu")
         for turns in range(4):
-            cells = torch.rot90(rows, turns).nonzero()
-            found[str(cells.tolist())] = cells
+            places = torch.rot90(rows, turns).nonzero()
+            found[str(places.tolist())] = places
     return torch.stack(list(found.values()))
 
 

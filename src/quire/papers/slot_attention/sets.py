@@ -1,4 +1,4 @@
-"""Set prediction: slots to object properties, matching, and average precision (section 2.3).
+"""Set prediction: slots to object properties, the loss, and average precision (section 2.3).
 
 B batch, K predictions, O objects, F features of an object: place, one-hot kinds, and whether there
 is an object at all.
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss, one_hot, pad
+
+from quire.papers.slot_attention.matching import match
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,6 @@ def pair_costs(predicted: Tensor, target: Tensor) -> Tensor:
     """The Huber loss of every pair, the mean over features: (B, K, F), (B, O, F) -> (B, K, O)."""
     one, other = torch.broadcast_tensors(predicted[:, :, None], target[:, None])
     return huber_loss(one, other, reduction="none").mean(-1)
-
-
-def match(costs: Tensor) -> Tensor:
-    """The assignment of least total cost (B, K, O): for each object its prediction, (B, O).
-
-    By scipy's `linear_sum_assignment` on the CPU, with one transfer for the batch. Raises
-    ValueError for more objects than predictions, and for costs that are not finite.
-    """
-    if costs.ndim != 3 or costs.shape[1] < costs.shape[2]:
-        raise ValueError(f"costs must be (B, K, O) with K at least O, got {tuple(costs.shape)}")
-    table = costs.detach().float().cpu().numpy()
-    if not np.isfinite(table).all():
-        raise ValueError("costs must be finite, some are not")
-    chosen = np.zeros((table.shape[0], table.shape[2]), dtype=np.int64)
-    for row, matrix in enumerate(table):
-        prediction, target = linear_sum_assignment(matrix)
-        chosen[row, target] = prediction
-    return torch.from_numpy(chosen).to(costs.device)
 
 
 def set_loss(predicted: Tensor, target: Tensor) -> Tensor:

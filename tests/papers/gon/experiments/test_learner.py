@@ -4,14 +4,19 @@ import math
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from quire.lab.distributed import Replica
+from quire.papers.gon import GON, DenseDecoder
 from quire.papers.gon.experiments.learner import (
     LinearFloor,
+    Objective,
     draw_rows,
     measure_psnr,
     measure_separation,
 )
 from quire.papers.gon.experiments.pictures import average, render_shapes
+from quire.papers.gon.experiments.variational import measure_marginal_bits
 
 
 def test_the_linear_floor_is_scikit_learns() -> None:
@@ -52,3 +57,37 @@ def test_signal_to_noise_and_rows() -> None:
     assert math.isfinite(measure_psnr(torch.zeros(3)))
     figure = draw_rows({"a": torch.rand(3, 1, 4, 4), "b": torch.rand(2, 3, 8, 8)})
     assert len(figure.axes) == 6
+
+
+def test_a_replica_of_an_objective_averages_every_gradient() -> None:
+    """What bypasses a replica's own forward is not averaged, and says nothing."""
+    torch.manual_seed(0)
+    x = torch.rand(6, 1, 4, 4)
+    net = GON(DenseDecoder(3, (1, 4, 4), hidden=(8,)))
+    net.measure_loss(x).mean().backward()
+    wanted = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    averaged = []
+
+    def hook(state: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        averaged.extend(bucket.parameters())
+        done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = Replica(Objective(net, net.measure_loss))
+        model.register_comm_hook(None, hook)
+        model(x).backward()
+    finally:
+        dist.destroy_process_group()
+    assert len(averaged) == len(wanted)
+    for a, parameter in zip(wanted, net.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, a)
+
+
+def test_independent_pixels_are_counted() -> None:
+    train, test = torch.tensor([0.0, 0, 1]).view(3, 1, 1, 1), torch.tensor([[[[0.0]]], [[[1.0]]]])
+    wanted = -(math.log2(3 / 5) + math.log2(2 / 5)) / 2
+    assert measure_marginal_bits(train, test, 2) == pytest.approx(wanted)

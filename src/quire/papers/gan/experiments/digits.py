@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from quire import data
 from quire.lab import Config, Metrics, Run
-from quire.lab.training import Kept, update
+from quire.lab.training import update
 from quire.papers.gan.experiments.adversaries import (
+    SHOWN,
+    Played,
     Schedule,
     draw_noise,
     draw_samples,
@@ -21,10 +23,15 @@ from quire.papers.gan.experiments.adversaries import (
 from quire.papers.gan.experiments.figures import draw_rows, draw_scores
 from quire.papers.gan.experiments.judges import judge, measure_accuracy, train_features
 from quire.papers.gan.gan import GAN
-from quire.papers.gan.nets import DenseGenerator, MaxoutDiscriminator, start_at_marginals
+from quire.papers.gan.nets import (
+    Conditional,
+    DenseGenerator,
+    MaxoutDiscriminator,
+    start_at_marginals,
+)
 from quire.papers.gan.parzen import SIGMAS
 
-NOISE, TRAIN, VALIDATION = 20, 1200, 300
+NOISE, TRAIN, VALIDATION, CLASSES = 20, 1200, 300, 10
 
 
 class Digits(Config):
@@ -35,6 +42,8 @@ class Digits(Config):
     mixture of them, k-means centroids, or the training images themselves."""
     loss: Literal["non-saturating", "saturating"] = "non-saturating"
     """The generator's."""
+    conditional: bool = False
+    """Both players are told the digit; samples are asked for by digit."""
     dropout: bool = True
     """In the discriminator: 0.2 of the input, 0.5 of hidden units."""
     schedule: Schedule = Schedule(momentum_steps=10_000)
@@ -73,18 +82,26 @@ def digits(config: Digits, run: Run) -> Metrics:
         "feature_accuracy": measure_accuracy(features, parts.test, parts.test_labels)
     }
     if config.model == "gan":
-        gan, kept = train_gan(config, run, parts.train)
+        played = train_gan(config, run, parts)
         noise = draw_noise(config.schedule, config.samples, NOISE, run.rng("samples"))
-        samples = draw_samples(gan, noise.to(run.device))
-        half = len(noise) // 2
-        ends = noise[:half].to(run.device), noise[half : 2 * half].to(run.device)
-        show(run, gan, kept, parts.train, ends)
-        metrics |= judge_middles(gan, ends, parts.test, features)
-        metrics |= {name: kept.numbers[name] for name in ("collapsed", "saturated")}
+        noise = noise.to(run.device)
+        metrics |= {name: played.kept.numbers[name] for name in ("collapsed", "saturated")}
+        if config.conditional:
+            asked = torch.arange(len(noise), device=run.device) % CLASSES
+            samples = draw_samples(played.generator, noise, asked)
+            metrics["asked"] = measure_accuracy(features, samples, asked)
+            rows = samples[: CLASSES * SHOWN].view(SHOWN, CLASSES, *samples.shape[1:])
+            run.figure("classes", draw_rows({str(k): rows[:, k] for k in range(CLASSES)}))
+        else:
+            samples, half = draw_samples(played.generator, noise), len(noise) // 2
+            ends = noise[:half], noise[half : 2 * half]
+            show(run, played.generator, played.kept, parts.train, ends)
+            metrics |= judge_middles(played.generator, ends, parts.test, features)
     elif config.model == "vae":
         samples = train_vae(config, run, parts.train)
     else:
         samples = fit_classic(config, run, parts.train)
+    run.exhibit("samples", samples)
     if config.model != "gan":
         run.figure("samples", draw_rows({config.model: samples[:10]}))
     found, score = judge(samples, parts.train, parts.validation, parts.test, features)
@@ -108,18 +125,21 @@ def divide(run: Run) -> Parts:
     return Parts(images[:TRAIN], images[TRAIN:end], images[end:], labels[:TRAIN], labels[end:])
 
 
-def train_gan(config: Digits, run: Run, images: Tensor) -> tuple[GAN, Kept]:
-    """The paper's game; both players in evaluation, and what the looks gave."""
+def train_gan(config: Digits, run: Run, parts: Parts) -> Played:
+    """The paper's game, or with labels that of Mirza and Osindero (2014)."""
     keep = (0.8, 0.5) if config.dropout else (1.0, 1.0)
-    generator = DenseGenerator(NOISE, (config.generator_hidden,) * 2, (1, 8, 8))
-    start_at_marginals(generator, images)
-    discriminator = MaxoutDiscriminator(64, config.discriminator_hidden, keep=keep)
-    gan = run.place(GAN(generator, discriminator, config.loss))
-    kept = play(
-        run, gan, images, config.schedule,
+    more = CLASSES if config.conditional else 0
+    dense = DenseGenerator(NOISE + more, (config.generator_hidden,) * 2, (1, 8, 8))
+    start_at_marginals(dense, parts.train)
+    maxout = MaxoutDiscriminator(64 + more, config.discriminator_hidden, keep=keep)
+    players: tuple[nn.Module, nn.Module] = dense, maxout
+    if config.conditional:
+        players = Conditional(dense, CLASSES), Conditional(maxout, CLASSES)
+    return play(
+        run, run.place(GAN(*players, config.loss)), parts.train, config.schedule,
         noise=NOISE, batch_size=config.batch_size, steps=config.steps,
+        labels=parts.labels if config.conditional else None,
     )  # fmt: skip
-    return gan.eval(), kept
 
 
 class Vae(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import largest, largest_difference
+from quire.papers.gan.convolutional import cifar10_convolutional_networks
 from quire.papers.gan.game import (
     LEAST_VALUE,
     game_value,
@@ -18,7 +19,6 @@ from quire.papers.gan.game import (
 from quire.papers.gan.losses import non_saturating_loss, saturating_loss
 from quire.papers.gan.nets import (
     Maxout,
-    cifar10_convolutional_networks,
     cifar10_networks,
     face_networks,
     mnist_networks,

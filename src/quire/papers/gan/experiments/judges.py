@@ -7,7 +7,13 @@ from torch.nn.functional import cross_entropy
 from quire.lab import Metrics, Run
 from quire.lab.training import update
 from quire.papers.gan.parzen import SIGMAS, ParzenScore, score_by_parzen
-from quire.papers.gan.quality import frechet_distance, nearest_distances, precision_recall
+from quire.papers.gan.quality import (
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    precision_recall,
+    two_sample_test,
+)
 
 FEATURES, AT_ONCE = 64, 1000
 
@@ -76,6 +82,9 @@ def judge(
 ) -> tuple[Metrics, ParzenScore]:
     """Every number about samples, (N, C, H, W) as all the images.
 
+    Precision, recall, the kernel distance and the two-sample test compare as many samples as there
+    are test images.
+
     Args:
         samples: What is judged.
         train: What the model was trained on: for neighbours.
@@ -87,6 +96,7 @@ def judge(
     few = min(len(samples), len(test))
     real, fake = features.read(test), features.read(samples)
     precision, recall = precision_recall(real[:few], fake[:few])
+    test_of_kind = two_sample_test(real[:few], fake[:few], torch.Generator().manual_seed(0))
     own, held = (float(nearest_distances(x, train).mean()) for x in (samples[:few], test))
     return {
         "parzen": score.mean,
@@ -96,5 +106,7 @@ def judge(
         "precision": precision,
         "recall": recall,
         "frechet": frechet_distance(real, fake),
+        "kernel_distance": kernel_distance(real[:few], fake[:few]),
+        "told_apart": test_of_kind.accuracy,
         "nearest_ratio": own / held,
     }, score

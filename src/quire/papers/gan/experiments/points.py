@@ -31,6 +31,7 @@ from quire.papers.gan.losses import (
     interpolated_penalty,
     zero_centred_penalty,
 )
+from quire.papers.gan.nets import MinibatchDiscrimination
 from quire.papers.gan.watch import Watch
 
 OBJECTIVES = {
@@ -59,6 +60,9 @@ class Points(Config):
     """What it is multiplied with."""
     pack: PositiveInt = 1
     """Examples that D judges at once."""
+    minibatch: NonNegativeInt = 0
+    """Kernels by which D compares the points of a minibatch before its last layer (Salimans et al.
+    2016)."""
     unroll: NonNegativeInt = 0
     """Steps of D that G looks ahead."""
     spectral: bool = False
@@ -72,7 +76,9 @@ class Points(Config):
     hidden: PositiveInt = 64
     """Units of each of two hidden layers, both players."""
     learning_rate: PositiveFloat = 5e-4
-    """Of both players."""
+    """Of D."""
+    generator_rate: PositiveFloat = 1.0
+    """G's, as a multiple of D's (Heusel et al. 2017)."""
     batch_size: PositiveInt = 128
     """Points a step."""
     steps: PositiveInt = 4000
@@ -91,19 +97,30 @@ class Batch(NamedTuple):
     noise: Tensor
 
 
+class Test(NamedTuple):
+    """Data and as much noise, for the looks."""
+
+    real: Tensor
+    noise: Tensor
+    at_once: int
+    """Points that D judges together: as in training, since it may compare them."""
+
+
 def points(config: Points, run: Run) -> Metrics:
     """Play the game; how the samples are spread at the end, and when it went wrong."""
     layout = LAYOUTS[config.layout]
     gan = run.place(build(config, layout))
+    rates = config.learning_rate, config.generator_rate * config.learning_rate
     players = Players(
         *(
-            torch.optim.Adam(part.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
-            for part in (gan.discriminator, gan.generator)
+            torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999))
+            for part, rate in zip((gan.discriminator, gan.generator), rates, strict=True)
         )
     )
     kept, watch = Kept(), Watch()
-    test = layout.draw(config.test_points, run.rng("test")).to(run.device)
+    real = layout.draw(config.test_points, run.rng("test")).to(run.device)
     noise = torch.randn(config.test_points, NOISE, generator=run.rng("test noise")).to(run.device)
+    test = Test(real, noise, config.batch_size)
     state = (gan, players.discriminator, players.generator, kept, watch)
     with torch.no_grad():
         kept.numbers["first"] = layout.measure(gan(noise))["divergence"]
@@ -116,16 +133,20 @@ def points(config: Points, run: Run) -> Metrics:
         losses = play(config, gan, players, batch)
         run.log(discriminator_loss=losses[0], generator_loss=losses[1])
         if (run.step + 1) % every == 0 or run.step + 1 == config.steps:
-            said = look(run.step + 1, gan, (test, noise), layout, kept, watch)
+            said = look(run.step + 1, gan, test, layout, kept, watch)
             if said:
                 run.note(said)
-    return finish(config, run, gan, layout, (test, noise), kept, watch)
+    return finish(config, run, gan, layout, test, kept, watch)
 
 
 def build(config: Points, layout: Layout) -> GAN:
     """Both players."""
     generator = make_network(NOISE, config.hidden, layout.dim)
     discriminator = make_network(config.pack * layout.dim, config.hidden, 1)
+    if config.minibatch:
+        compared = MinibatchDiscrimination(config.hidden, kernels=config.minibatch)
+        last = nn.Linear(config.hidden + config.minibatch, 1)
+        discriminator = nn.Sequential(*list(discriminator)[:-1], compared, last)
     if config.spectral:
         for layer in discriminator:
             if isinstance(layer, nn.Linear):
@@ -136,6 +157,7 @@ def build(config: Points, layout: Layout) -> GAN:
         OBJECTIVES[config.objective],
         penalty=choose_penalty(config),
         pack=config.pack,
+        apart=config.minibatch > 0,
     )
 
 
@@ -219,7 +241,7 @@ def measure_slope(gan: GAN, noise: Tensor) -> float:
 def look(
     step: int,
     gan: GAN,
-    test: tuple[Tensor, Tensor],
+    test: Test,
     layout: Layout,
     kept: Kept,
     watch: Watch,
@@ -229,12 +251,12 @@ def look(
     Args:
         step: For the line.
         gan: Both players.
-        test: Data and noise, as many of each.
+        test: Data and noise.
         layout: Knows the modes.
         kept: Gets the numbers.
         watch: What looks.
     """
-    real, fake = test[0], gan(test[1])
+    real, fake = test.real, gan(test.noise)
     for name, value in {"step": step, **layout.measure(fake)}.items():
         kept.add(name, float(value))
     if step % (kept.numbers["every"] * LOOKS // SNAPSHOTS) == 0:
@@ -245,7 +267,13 @@ def look(
             kept.add("discriminator", gan.score(grid).sigmoid())
     if step < kept.numbers["begin"]:
         return None  # a new generator's samples are all alike
-    return watch.look(step, gan.score(real), gan.score(fake), real, fake)
+    on_data, on_samples = (score_in_turn(gan, x, test.at_once) for x in (real, fake))
+    return watch.look(step, on_data, on_samples, real, fake)
+
+
+def score_in_turn(gan: GAN, x: Tensor, at_once: int) -> Tensor:
+    """D's logits of points (N, D), `at_once` of them at a time."""
+    return torch.cat([gan.score(part) for part in x.split(at_once)])
 
 
 def finish(
@@ -253,7 +281,7 @@ def finish(
     run: Run,
     gan: GAN,
     layout: Layout,
-    test: tuple[Tensor, Tensor],
+    test: Test,
     kept: Kept,
     watch: Watch,
 ) -> Metrics:
@@ -264,7 +292,7 @@ def finish(
         run: Gets curves and figure.
         gan: Both players, at the end.
         layout: Knows the modes.
-        test: Data and noise, as many of each.
+        test: Data and noise.
         kept: What the looks gave.
         watch: What was seen.
     """
@@ -274,7 +302,8 @@ def finish(
     draw = draw_line if layout.dim == 1 else draw_points
     run.figure("samples", draw(layout, series))
     with torch.no_grad():
-        scores = torch.cat([gan.score(test[0]), gan.score(gan(test[1]))]).sigmoid()
+        both = (score_in_turn(gan, x, test.at_once) for x in (test.real, gan(test.noise)))
+        scores = torch.cat(list(both)).sigmoid()
     half = kept.numbers["first"] / 2
     halved = [step for step, d in zip(series["step"], series["divergence"], strict=True)
               if d <= half]  # fmt: skip

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from quire.lab import Config, Metrics, Run
 from quire.papers.gon.classifier import OriginClassifier
 from quire.papers.gon.decoders import count_parameters
-from quire.papers.gon.experiments.learner import train
+from quire.papers.gon.experiments.learner import Objective, train
 from quire.papers.gon.experiments.pictures import Pictures, load_digits, take_batch
 
 CLASSES, PIXELS = 10, 64
+LATENT, HIDDEN = 16, 128
+"""Latent dimensions, and the width of the trunk's two layers."""
 
 
 class Classification(Config):
@@ -24,10 +26,6 @@ class Classification(Config):
     scikit-learn's logistic regression on pixels."""
     drawing: NonNegativeFloat = 0.0
     """Weight of the drawing loss beside cross-entropy."""
-    latent: PositiveInt = 16
-    """Latent dimensions."""
-    hidden: PositiveInt = 128
-    """Width of the trunk's two layers."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's."""
     batch_size: PositiveInt = 64
@@ -42,16 +40,24 @@ def classifier(config: Classification, run: Run) -> Metrics:
     x, held = pictures.train.flatten(1), pictures.test.flatten(1)
     if config.method == "logistic":
         return fit_logistic(pictures)
-    net = run.place(make_net(config))
+    net = make_net(config)
 
-    def loss_at(step: int) -> Tensor:
-        chosen = take_batch(x, config.batch_size, run)
-        seen, label = x[chosen], pictures.train_label[chosen]
+    def measure(seen: Tensor, label: Tensor) -> Tensor:
         if isinstance(net, OriginClassifier):
-            return net.measure_loss(seen, label, weight=config.drawing).mean()
-        return F.cross_entropy(net(seen), label)
+            return net.measure_loss(seen, label, weight=config.drawing)
+        return F.cross_entropy(net(seen), label, reduction="none")
 
-    train(run, net, loss_at, steps=config.steps, learning_rate=config.learning_rate)
+    def batch_at(step: int) -> tuple[Tensor, ...]:
+        chosen = take_batch(x, config.batch_size, run)
+        return x[chosen], pictures.train_label[chosen]
+
+    train(
+        run,
+        Objective(net, measure),
+        batch_at,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+    )
     net.eval()
     with torch.no_grad():
         good = [(net(a).argmax(1) == b).float().mean() for a, b in
@@ -66,15 +72,15 @@ def classifier(config: Classification, run: Run) -> Metrics:
 def make_net(config: Classification) -> nn.Module:
     """The origin classifier, or one affine map to as many latents and the same trunk."""
     trunk = nn.Sequential(
-        nn.Linear(config.latent, config.hidden),
+        nn.Linear(LATENT, HIDDEN),
         nn.SiLU(),
-        nn.Linear(config.hidden, config.hidden),
+        nn.Linear(HIDDEN, HIDDEN),
         nn.SiLU(),
     )
-    name = nn.Linear(config.hidden, CLASSES)
+    name = nn.Linear(HIDDEN, CLASSES)
     if config.method == "dense":
-        return nn.Sequential(nn.Linear(PIXELS, config.latent), trunk, name)
-    return OriginClassifier(trunk, nn.Linear(config.hidden, PIXELS), name, latent=config.latent)
+        return nn.Sequential(nn.Linear(PIXELS, LATENT), trunk, name)
+    return OriginClassifier(trunk, nn.Linear(HIDDEN, PIXELS), name, latent=LATENT)
 
 
 def fit_logistic(pictures: Pictures) -> Metrics:

@@ -3,10 +3,9 @@
 from typing import Literal
 
 from pydantic import PositiveFloat, PositiveInt
-from torch import Tensor
 
 from quire.lab import Config, Metrics, Run
-from quire.papers.gon.baselines import Autoencoder
+from quire.papers.gon.baselines import Autoencoder, LearnedLatents, TiedEncoder
 from quire.papers.gon.decoders import (
     ConvDecoder,
     ConvEncoder,
@@ -18,11 +17,12 @@ from quire.papers.gon.experiments.learner import (
     ACTIVATIONS,
     ActivationName,
     LinearFloor,
+    Net,
     draw_rows,
     measure_error,
-    train,
+    train_reconstruction,
 )
-from quire.papers.gon.experiments.pictures import RealName, load_real, take_batch
+from quire.papers.gon.experiments.pictures import Pictures, RealName, load_real
 from quire.papers.gon.gon import GON
 
 SHOWN = 10
@@ -36,8 +36,9 @@ class Convolutional(Config):
 
     dataset: RealName = "mnist"
     """Which pictures; those of 28 pixels are brought to 32 bilinearly."""
-    method: Literal["gon", "autoencoder"] = "gon"
-    """How a latent is found."""
+    method: Literal["gon", "autoencoder", "tied", "learned"] = "gon"
+    """How a latent is found: the origin gradient, a mirrored encoder, one of the decoder's own
+    weights, or learned for each picture."""
     inner_steps: PositiveInt = 1
     """Gradient steps from the origin."""
     scale: PositiveFloat = 1.0
@@ -69,52 +70,42 @@ def conv(config: Convolutional, run: Run) -> Metrics:
     pictures = load_real(
         config.dataset, run, train=config.train_examples, test=config.test_examples
     )
-    net = run.place(make_net(config, channels=pictures.train.shape[1]))
+    net = make_net(config, pictures)
 
-    def loss_at(step: int) -> Tensor:
-        chosen = take_batch(pictures.train, config.batch_size, run)
-        return net.measure_loss(pictures.train[chosen]).mean()
-
-    watched = pictures.test[:LOOKED_AT]
-    curve = train(
+    curve = train_reconstruction(
         run,
         net,
-        loss_at,
+        pictures.train,
+        batch_size=config.batch_size,
         steps=config.steps,
         learning_rate=config.learning_rate,
-        look=lambda: measure_error(net, watched, batch_size=config.batch_size),
-    )
-    run.series(
-        "test_error",
-        [step for step, _ in curve],
-        [error for _, error in curve],
-        x_label="minibatches",
-        y_label="summed squared error of a held-out picture",
+        watched=pictures.test[:LOOKED_AT],
+        at_once=config.batch_size,
     )
     test_error = float(measure_error(net, pictures.test, batch_size=config.batch_size))
     again = pictures.train[: len(pictures.test)]
     train_error = float(measure_error(net, again, batch_size=config.batch_size))
     shown = pictures.test[: config.batch_size]
-    output = net.eval()(shown)
-    run.figure(
-        config.dataset,
-        draw_rows({"held out": shown[:SHOWN], "reconstructed": output.reconstruction[:SHOWN]}),
-    )
+    net.eval()
+    z = net.infer(shown) if isinstance(net, LearnedLatents) else net.encode(shown)
+    rows = {"held out": shown[:SHOWN], "reconstructed": net.decoder(z)[:SHOWN]}
+    run.figure(config.dataset, draw_rows(rows))
     floor = LinearFloor(pictures.train[:10_000], config.latent)
     return {
         "test_error": test_error,
         "train_error": train_error,
         "gap": test_error - train_error,
-        "early_error": curve[0][1],
         "parameters": count_parameters(net),
         "pca_error": floor.measure_error(pictures.test),
+        **({"early_error": curve[0][1]} if curve else {}),
     }
 
 
-def make_net(config: Convolutional, *, channels: int) -> GON | Autoencoder:
-    """The GON, or the autoencoder around the same decoder."""
+def make_net(config: Convolutional, pictures: Pictures) -> Net:
+    """The GON, or a baseline around the same decoder."""
     activation = ACTIVATIONS[config.activation]
     norm = batch_norm if config.norm == "batch" else group_norm
+    channels = pictures.train.shape[1]
     decoder = ConvDecoder(
         config.latent, width=config.width, channels=channels, norm=norm, activation=activation
     )
@@ -125,6 +116,10 @@ def make_net(config: Convolutional, *, channels: int) -> GON | Autoencoder:
             scale=config.scale,
             second_order=config.second_order,
         )
+    if config.method == "learned":
+        return LearnedLatents(decoder, len(pictures.train))
+    if config.method == "tied":
+        return Autoencoder(TiedEncoder(decoder, norm=norm), decoder)
     encoder = ConvEncoder(
         config.latent, width=config.width, channels=channels, norm=norm, activation=activation
     )

@@ -1,7 +1,6 @@
 """Reconstruction of 8x8 digits: the origin gradient against encoders of several sizes."""
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from torch import Tensor
 
 from quire.lab import Config, Metrics, Run
 from quire.papers.gon.baselines import LearnedLatents
@@ -16,12 +15,14 @@ from quire.papers.gon.experiments.learner import (
     make_dense,
     measure_error,
     measure_separation,
-    train,
+    train_reconstruction,
 )
-from quire.papers.gon.experiments.pictures import Pictures, load_digits, take_batch
+from quire.papers.gon.experiments.pictures import Pictures, load_digits
 from quire.papers.gon.gon import GON
 from quire.papers.gon.latents import LatentGaussian
 
+LATENT = 16
+"""Latent dimensions."""
 SHOWN = 10
 """Pictures in a figure's row."""
 
@@ -42,10 +43,10 @@ class Digits(Config):
     """Standard deviation of the start in training; at test it is the origin."""
     learned_start: bool = False
     """Whether the start is learned."""
+    learned_scale: bool = False
+    """Whether the length of an inner step is learned, one for each dimension."""
     activation: ActivationName = "silu"
     """Between the layers of decoder and encoder."""
-    latent: PositiveInt = 16
-    """Latent dimensions."""
     hidden: tuple[PositiveInt, ...] = (128, 128)
     """Widths of the decoder, mirrored in the encoder."""
     learning_rate: PositiveFloat = 1e-3
@@ -59,29 +60,18 @@ class Digits(Config):
 def digits(config: Digits, run: Run) -> Metrics:
     """Error on held-out and trained digits, beside the linear floor; samples and their figures."""
     pictures = load_digits(run)
-    net = run.place(make_net(config, pictures))
+    net = make_net(config, pictures)
 
-    def loss_at(step: int) -> Tensor:
-        chosen = take_batch(pictures.train, config.batch_size, run)
-        x = pictures.train[chosen]
-        if isinstance(net, LearnedLatents):
-            return net.measure_loss(chosen, x).mean()
-        return net.measure_loss(x).mean()
-
-    # Searching latents for the whole test set ten times would cost more than the training.
-    look = None if config.method == "learned" else lambda: measure_error(net, pictures.test)
-    curve = train(
-        run, net, loss_at, steps=config.steps, learning_rate=config.learning_rate, look=look
+    curve = train_reconstruction(
+        run,
+        net,
+        pictures.train,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        watched=pictures.test,
     )
-    if curve:
-        run.series(
-            "test_error",
-            [step for step, _ in curve],
-            [error for _, error in curve],
-            x_label="minibatches",
-            y_label="summed squared error of a held-out digit",
-        )
-    floor = LinearFloor(pictures.train, config.latent)
+    floor = LinearFloor(pictures.train, LATENT)
     drawn = floor.sample(len(pictures.test), run.rng("linear samples")).to(run.device)
     test_error = float(measure_error(net, pictures.test))
     train_error = float(measure_error(net, pictures.train))
@@ -104,13 +94,13 @@ def make_net(config: Digits, pictures: Pictures) -> Net:
     if config.method != "gon":
         return make_dense(
             config.method,
-            latent=config.latent,
+            latent=LATENT,
             shape=shape,
             hidden=config.hidden,
             activation=activation,
             examples=len(pictures.train),
         )
-    decoder = DenseDecoder(config.latent, shape, hidden=config.hidden, activation=activation)
+    decoder = DenseDecoder(LATENT, shape, hidden=config.hidden, activation=activation)
     return GON(
         decoder,
         steps=config.inner_steps,
@@ -118,6 +108,7 @@ def make_net(config: Digits, pictures: Pictures) -> Net:
         second_order=config.second_order,
         noise=config.noise,
         learned_start=config.learned_start,
+        learned_scale=config.learned_scale,
     )
 
 

@@ -15,14 +15,14 @@ from quire.papers.gon.experiments.learner import (
     draw_rows,
     measure_error,
     measure_psnr,
-    train,
+    train_reconstruction,
 )
 from quire.papers.gon.experiments.pictures import (
     FinePictures,
     draw_shapes,
     load_omniglot,
-    take_batch,
 )
+from quire.papers.gon.fields import FourierField, ShiftedSiren
 from quire.papers.gon.gon import GON
 from quire.papers.gon.siren import ImplicitDecoder, Siren
 
@@ -36,7 +36,14 @@ class Implicit(Config):
     dataset: Literal["shapes", "omniglot"] = "shapes"
     """Shapes drawn by a program, or drawings of characters of unseen alphabets."""
     method: Literal["gon", "autoencoder"] = "gon"
-    """How a latent is found; the encoder has three layers of `encoder` units."""
+    """How a latent is found; the encoder has two hidden layers as wide as the field's."""
+    field: Literal["siren", "shifted", "fourier"] = "siren"
+    """What draws: a SIREN of coordinates beside latents, one whose sines a latent shifts (functa),
+    or a plain net of random Fourier features."""
+    inner_steps: PositiveInt = 1
+    """Gradient steps from the origin."""
+    learned_scale: bool = False
+    """Whether the length of an inner step is learned, one for each dimension."""
     second_order: bool = True
     """Whether training goes through the inner gradient."""
     scale: PositiveFloat = 1 / 512
@@ -44,13 +51,9 @@ class Implicit(Config):
     latent: PositiveInt = 16
     """Latent dimensions."""
     hidden: PositiveInt = 64
-    """Width of the SIREN."""
+    """Width of the field."""
     layers: PositiveInt = 3
-    """Sine layers."""
-    encoder: PositiveInt = 64
-    """Width of the baseline's encoder."""
-    frequency: PositiveFloat = 30.0
-    """w0 of the SIREN."""
+    """Its hidden layers."""
     size: PositiveInt = 16
     """Pixels of a side in training."""
     fine: PositiveInt = 64
@@ -70,13 +73,16 @@ class Implicit(Config):
 def implicit(config: Implicit, run: Run) -> Metrics:
     """Errors at the trained size, and signal to noise at the finer one beside bicubic drawing."""
     pictures = load(config, run)
-    net = run.place(make_net(config))
+    net = make_net(config)
 
-    def loss_at(step: int) -> Tensor:
-        chosen = take_batch(pictures.train, config.batch_size, run)
-        return net.measure_loss(pictures.train[chosen]).mean()
-
-    train(run, net, loss_at, steps=config.steps, learning_rate=config.learning_rate)
+    train_reconstruction(
+        run,
+        net,
+        pictures.train,
+        batch_size=config.batch_size,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+    )
     net.eval()
     test_error = float(measure_error(net, pictures.test))
     seen = pictures.train[: len(pictures.test)]
@@ -102,20 +108,33 @@ def load(config: Implicit, run: Run) -> FinePictures:
 
 
 def make_net(config: Implicit) -> GON | Autoencoder:
-    """The GON, or an encoder before the same SIREN."""
-    siren = Siren(
-        config.latent, hidden=config.hidden, layers=config.layers, frequency=config.frequency
-    )
-    decoder = ImplicitDecoder(siren, (config.size, config.size))
+    """The GON, or an encoder before the same field."""
+    decoder = ImplicitDecoder(make_field(config), (config.size, config.size))
     if config.method == "gon":
-        return GON(decoder, scale=config.scale, second_order=config.second_order)
+        return GON(
+            decoder,
+            steps=config.inner_steps,
+            scale=config.scale,
+            second_order=config.second_order,
+            learned_scale=config.learned_scale,
+        )
     encoder = DenseEncoder(
         config.latent,
         (1, config.size, config.size),
-        hidden=(config.encoder, config.encoder),
+        hidden=(config.hidden, config.hidden),
         activation=nn.SiLU,
     )
     return Autoencoder(encoder, decoder)
+
+
+def make_field(config: Implicit) -> Siren | ShiftedSiren | FourierField:
+    """The net of points and latents."""
+    latent, hidden, layers = config.latent, config.hidden, config.layers
+    if config.field == "fourier":
+        return FourierField(latent, hidden=hidden, layers=layers)
+    if config.field == "shifted":
+        return ShiftedSiren(latent, hidden=hidden, layers=layers)
+    return Siren(latent, hidden=hidden, layers=layers)
 
 
 def measure_finer(net: GON | Autoencoder, pictures: FinePictures, run: Run) -> Metrics:

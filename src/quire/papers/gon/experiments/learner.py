@@ -11,6 +11,7 @@ from quire.lab import Run
 from quire.lab.training import Kept, set_rate, update, warm_up
 from quire.papers.gon.baselines import Autoencoder, LearnedLatents, TiedEncoder
 from quire.papers.gon.decoders import ActivationMaker, DenseDecoder, DenseEncoder
+from quire.papers.gon.experiments.pictures import take_batch
 from quire.papers.gon.gon import GON
 from quire.papers.gon.latents import LatentGaussian
 
@@ -33,37 +34,114 @@ AT_ONCE = 256
 """Pictures encoded at once at test."""
 
 
+class Objective(nn.Module):
+    """What a run places and updates: its forward is the mean of `measure` over a batch.
+
+    A replica averages gradients only where its own forward gave the loss, so `net.measure_loss`
+    must not be called on it. The net itself stays as it is, to be measured afterwards.
+
+    Args:
+        net: What is trained.
+        measure: The loss of each example, (B,), from the tensors of a batch; it uses `net`.
+    """
+
+    def __init__(self, net: nn.Module, measure: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.net = net
+        self.measure = measure
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        """Tensors (B, ...) -> (): the loss of a step."""
+        return self.measure(*batch).mean()
+
+
 def train(
     run: Run,
-    net: nn.Module,
-    loss_at: Callable[[int], Tensor],
+    objective: Objective,
+    batch_at: Callable[[int], tuple[Tensor, ...]],
     *,
     steps: int,
     learning_rate: float,
     look: Callable[[], Tensor] | None = None,
 ) -> list[tuple[int, float]]:
-    """Adam on `loss_at(step)`; gives (updates done, what `look` gave) at ten moments.
+    """Adam on the objective; gives (updates done, what `look` gave) at ten moments.
 
     Args:
-        run: Its steps.
-        net: What is trained.
-        loss_at: The loss of one step, a scalar.
+        run: Its steps, and where the net goes.
+        objective: What is trained and its loss.
+        batch_at: The minibatch of a step, tensors (B, ...), of which each process takes its share.
         steps: Updates.
         learning_rate: Adam's, after a short rise.
         look: Measured at a tenth, two tenths ... of the steps.
     """
-    optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate)
+    model = run.place(objective)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     kept = Kept()
     every = max(1, steps // LOOKS)
-    for step in run.steps(steps, state=(net, optimizer, kept)):
-        set_rate(optimizer, learning_rate * warm_up(step, WARM_UP))
-        loss = loss_at(step)
-        update(loss, net, optimizer)
+    for batch in run.steps(steps, batch_at, state=(model, optimizer, kept)):
+        set_rate(optimizer, learning_rate * warm_up(run.step, WARM_UP))
+        with run.precision():
+            loss = model(*batch)
+        update(loss, model, optimizer)
         run.log(loss=loss)
-        if look is not None and (step + 1) % every == 0:
-            kept.add("step", step + 1)
+        if look is not None and (run.step + 1) % every == 0:
+            kept.add("step", run.step + 1)
             kept.add("look", look())
     return list(zip(kept.series.get("step", []), kept.series.get("look", []), strict=True))
+
+
+def train_reconstruction(
+    run: Run,
+    net: Net,
+    pictures: Tensor,
+    *,
+    batch_size: int,
+    steps: int,
+    learning_rate: float,
+    watched: Tensor | None = None,
+    at_once: int = AT_ONCE,
+) -> list[tuple[int, float]]:
+    """Train `net` on minibatches of pictures; gives, and keeps as a curve, (updates, test error).
+
+    Args:
+        run: Its steps, and where the net goes.
+        net: The GON or a baseline.
+        pictures: (N, ...), on the device.
+        batch_size: Pictures a step.
+        steps: Updates.
+        learning_rate: Adam's.
+        watched: Held-out pictures whose error is looked at; None for no curve. There is none for
+            latents that are learned one by one: to search them would cost more than the training.
+        at_once: Of `watched`, encoded at once.
+    """
+
+    def batch_at(step: int) -> tuple[Tensor, ...]:
+        chosen = take_batch(pictures, batch_size, run)
+        x = pictures[chosen]
+        return (chosen, x) if isinstance(net, LearnedLatents) else (x,)
+
+    def look() -> Tensor:
+        assert watched is not None
+        return measure_error(net, watched, batch_size=at_once)
+
+    is_watched = watched is not None and not isinstance(net, LearnedLatents)
+    curve = train(
+        run,
+        Objective(net, net.measure_loss),
+        batch_at,
+        steps=steps,
+        learning_rate=learning_rate,
+        look=look if is_watched else None,
+    )
+    if curve:
+        run.series(
+            "test_error",
+            [step for step, _ in curve],
+            [error for _, error in curve],
+            x_label="minibatches",
+            y_label="summed squared error of a held-out picture",
+        )
+    return curve
 
 
 def measure_error(net: Net, pictures: Tensor, *, batch_size: int = AT_ONCE) -> Tensor:

@@ -1,7 +1,7 @@
 """What holds exactly, for any weights (section 2.1, proposition 1)."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import largest, largest_difference
@@ -69,20 +69,13 @@ def measure_limits(module: SlotAttention, generator: torch.Generator) -> Metrics
     nothing, _ = module(inputs, first, rounds=0)
     return {
         "one_slot_error": largest_difference(
-            one, finish(module, values.mean(1, keepdim=True), first[:, :1])
+            one, module.renew(values.mean(1, keepdim=True), first[:, :1])
         ),
         "one_input_error": largest_difference(
-            alone, finish(module, values[:, :1].expand(-1, 5, -1), first)
+            alone, module.renew(values[:, :1].expand(-1, 5, -1), first)
         ),
         "no_round_error": largest_difference(nothing, first),
     }
-
-
-def finish(module: SlotAttention, update: Tensor, state: Tensor) -> Tensor:
-    """The rest of a round after the sum: (B, K, D), (B, K, D) -> (B, K, D)."""
-    slots = module.cell(update.flatten(0, 1), state.flatten(0, 1)).view(state.shape)
-    finished: Tensor = slots + module.mlp(module.norm_mlp(slots))
-    return finished
 
 
 def measure_kmeans(generator: torch.Generator) -> float:

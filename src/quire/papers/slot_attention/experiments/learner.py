@@ -7,9 +7,11 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from quire.lab import Group, Run
+from quire.lab.training import cosine_decay
 from quire.papers.slot_attention.attention import (
     Competition,
     LearnedStart,
+    QueryStart,
     Replace,
     SlotAttention,
     attend_alone,
@@ -24,6 +26,8 @@ from quire.papers.slot_attention.autoencoder import (
     SlotAutoencoder,
     SlotMLP,
 )
+from quire.papers.slot_attention.frames import FrameDecoder, InvariantSlotAttention
+from quire.papers.slot_attention.published import SOURCES, read_published
 from quire.papers.slot_attention.scenes import (
     Colouring,
     SceneMaker,
@@ -53,9 +57,14 @@ class Scene(Group):
     """Most objects."""
     colouring: Colouring = "any"
     """Whether objects have colours of their own, one a scene, or none."""
+    data: Literal["made", "published"] = "made"
+    """Scenes that are made here, or the published images: Tetrominoes, Multi-dSprites, CLEVR."""
 
     def maker(self, *, more: int = 0) -> SceneMaker:
-        """What makes such scenes, with `more` objects than that."""
+        """What makes such scenes, with `more` objects than that. Raises ValueError where they are
+        published."""
+        if self.data == "published":
+            raise ValueError("published scenes are read, not made: scene.data must be 'made' here")
         fewest, most = self.fewest + more, self.most + more
         if self.kind == "tetrominoes":
             return Tetrominoes(self.size, self.cell, fewest, most, self.colouring)
@@ -66,8 +75,8 @@ class Scene(Group):
 class Attention(Group):
     """How places are divided among slots."""
 
-    method: Literal["slots", "mlp"] = "slots"
-    """Slot Attention, or one hidden layer from all places to all slots."""
+    method: Literal["slots", "mlp", "invariant"] = "slots"
+    """Slot Attention, one hidden layer from all places to all slots, or slots with frames."""
     rounds: NonNegativeInt = 3
     """T."""
     competition: Literal["slots", "sum", "alone"] = "slots"
@@ -76,8 +85,12 @@ class Attention(Group):
     """Biases of queries, keys and values."""
     cell: Literal["biased", "unbiased", "none"] = "biased"
     """A GRU with or without biases; or the update itself is the new slot."""
-    start: Literal["drawn", "learned"] = "drawn"
-    """Slots from one learned distribution, or a learned vector each."""
+    norms: Literal["both", "inputs", "slots"] = "both"
+    """Which of the two LayerNorms before a round there are."""
+    mlp: bool = True
+    """Whether there is a network after the cell."""
+    start: Literal["drawn", "learned", "queries"] = "drawn"
+    """Slots from one learned distribution, a learned vector each, or such vectors with noise."""
 
 
 class Net(Group):
@@ -103,10 +116,12 @@ class Net(Group):
     """Transposed convolutions of the decoder; 0 is the decoder by pixels."""
 
 
-def make_encoder(net: Net) -> ImageEncoder:
-    """The encoder of a net."""
+def make_encoder(net: Net, positions: nn.Module | None = None) -> ImageEncoder:
+    """The encoder of a net; `positions` in place of the paper's."""
     strides = [2 if 1 <= layer <= net.strided else 1 for layer in range(net.layers)]
-    return ImageEncoder(net.channels, layers=net.layers, kernel=net.kernel, strides=strides)
+    return ImageEncoder(
+        net.channels, layers=net.layers, kernel=net.kernel, strides=strides, positions=positions
+    )
 
 
 def make_slots(attention: Attention, net: Net, size: int) -> nn.Module:
@@ -116,6 +131,11 @@ def make_slots(attention: Attention, net: Net, size: int) -> nn.Module:
         for _ in range(net.strided):
             side = -(-side // 2)
         return SlotMLP(side * side, net.channels, slots=net.slots, dim=net.dim)
+    if attention.method == "invariant":
+        return InvariantSlotAttention(
+            net.slots, net.dim, iterations=attention.rounds, input_dim=net.channels,
+            hidden=net.hidden,
+        )  # fmt: skip
     competitions: dict[str, Competition] = {
         "slots": compete,
         "sum": compete_and_sum,
@@ -128,17 +148,26 @@ def make_slots(attention: Attention, net: Net, size: int) -> nn.Module:
     }
     cell = cells[attention.cell]
     initialise_as_reference(cell)
-    return SlotAttention(
+    start: nn.Module | None = None
+    if attention.start != "drawn":
+        kind = LearnedStart if attention.start == "learned" else QueryStart
+        start = kind(net.slots, net.dim)
+    part = SlotAttention(
         net.slots,
         net.dim,
         iterations=attention.rounds,
         input_dim=net.channels,
-        hidden=net.hidden,
+        hidden=net.hidden if attention.mlp else None,
         bias=attention.bias,
         cell=cell,
-        start=LearnedStart(net.slots, net.dim) if attention.start == "learned" else None,
+        start=start,
         competition=competitions[attention.competition],
     )
+    if attention.norms == "slots":
+        part.norm_inputs = nn.Identity()
+    elif attention.norms == "inputs":
+        part.norm_slots = nn.Identity()
+    return part
 
 
 def make_autoencoder(attention: Attention, net: Net, size: int) -> SlotAutoencoder:
@@ -147,7 +176,42 @@ def make_autoencoder(attention: Attention, net: Net, size: int) -> SlotAutoencod
     if net.doublings:
         start = size // 2**net.doublings
         decoder = BroadcastDecoder(net.dim, net.channels, start=start, doublings=net.doublings)
-    return SlotAutoencoder(make_encoder(net), make_slots(attention, net, size), decoder)
+    positions = None
+    if attention.method == "invariant":
+        if net.doublings:
+            raise ValueError("slots with frames have a decoder by pixels: net.doublings must be 0")
+        decoder = FrameDecoder(net.dim, size, hidden=net.decoder_hidden)
+        positions = nn.Identity()
+    encoder = make_encoder(net, positions)
+    return SlotAutoencoder(encoder, make_slots(attention, net, size), decoder)
+
+
+def lower_noise(net: SlotAutoencoder, step: int, steps: int) -> None:
+    """Set the noise on learned queries, if there is any: half a cosine to none in `steps`."""
+    slots = net.slots
+    if isinstance(slots, SlotAttention) and isinstance(slots.start, QueryStart):
+        slots.start.deviation.fill_(cosine_decay(min(step, steps), steps) if steps else 0.0)
+
+
+def find_scenes(scene: Scene, test_images: int, run: Run) -> tuple[SceneMaker, Scenes]:
+    """What scenes for training come from, and those of the test.
+
+    Raises ValueError where published ones are asked for otherwise than they are, and DataMissing
+    where they are not here.
+    """
+    if scene.data == "made":
+        maker = scene.maker()
+        return maker, draw_test_scenes(maker, test_images, run, "test")
+    side = SOURCES[scene.kind].side
+    if scene.size != side or scene.colouring != "any":
+        raise ValueError(
+            f"published {scene.kind} have {side} pixels a side and colouring 'any', "
+            f"got {scene.size} and '{scene.colouring}'"
+        )
+    return read_published(
+        run.data, scene.kind, fewest=scene.fewest, most=scene.most,
+        test=test_images, device=run.device,
+    )  # fmt: skip
 
 
 def draw_test_scenes(maker: SceneMaker, number: int, run: Run, name: str) -> Scenes:

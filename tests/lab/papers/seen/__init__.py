@@ -1,0 +1,3 @@
+"""A toy whose pictures people judge."""
+
+__all__ = []
