@@ -33,7 +33,7 @@ def test_gymnasiums_checker_passes(name):
     seen, info = env.reset(seed=3)
     again, _ = env.reset(seed=3)
     assert (seen == again).all()
-    seen, reward, ended, cut, info = env.step(env.action_space.sample())
+    seen, _reward, _ended, _cut, info = env.step(env.action_space.sample())
     assert env.observation_space.contains(seen)
     assert {"changes", "iterations", "is_success", "regions"} <= info.keys()
     assert env.render().shape[2] == 3
@@ -50,8 +50,9 @@ def test_options_go_through_make():
 
 
 def test_extra_channels_are_no_zeros_and_ones():
-    env = PcgrlEnv("binary", "wide", controls={"path": (5, 60)}, show_budget=True)
-    check_env(env)
+    options = {"controls": {"path": (5, 60)}, "show_budget": True}
+    env = gymnasium.make("quire/binary-wide-v0", **options)
+    check_env(env.unwrapped)
     assert env.observation_space.shape == (3, 14, 14)
     assert env.observation_space.dtype == np.float32
 
@@ -103,7 +104,7 @@ def test_many_maps_begin_anew_in_the_same_step():
     rng, endings = np.random.default_rng(0), 0
     for _ in range(10):
         actions = rng.integers(envs.single_action_space.n, size=32)
-        seen, rewards, ended, cut, infos = envs.step(actions)
+        seen, _rewards, ended, cut, infos = envs.step(actions)
         assert envs.observation_space.contains(seen)
         over = ended | cut
         assert (envs.world.state.counts[over] == 0).all()
@@ -111,7 +112,10 @@ def test_many_maps_begin_anew_in_the_same_step():
             endings += over.sum()
             assert (infos["_final_obs"] == over).all()
             assert (infos["final_info"]["changes"][over] == 1).all()
-            assert all((last is not None) == end for last, end in zip(infos["final_obs"], over))
+            assert all(
+                (last is not None) == end
+                for last, end in zip(infos["final_obs"], over, strict=False)
+            )
         assert (infos["changes"] == envs.world.state.counts[:, 0]).all()
     assert endings > 20
     envs.close()
@@ -138,10 +142,10 @@ def test_tensors_on_a_device():
     envs = PcgrlVecEnv("binary", "narrow", envs=4, device="cpu", seed=1)
     assert envs.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
     torch = pytest.importorskip("torch")
-    seen, infos = envs.reset(seed=3)
+    seen, _ = envs.reset(seed=3)
     again, _ = envs.reset(seed=3)
     assert torch.equal(seen, again)
-    seen, rewards, ended, cut, infos = envs.step(torch.zeros(4, dtype=torch.int64))
+    seen, rewards, _ended, _cut, _infos = envs.step(torch.zeros(4, dtype=torch.int64))
     assert seen.shape == (4, 1, 28, 28)
     assert isinstance(rewards, torch.Tensor)
     with pytest.raises(ValueError, match="show_budget is for maps on the CPU"):

@@ -6,8 +6,8 @@ import torch
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed (extra rl)")
 
-from quire.lab.checkpoint import random_state, set_random_state  # noqa: E402
-from quire.papers.pcgrl import (  # noqa: E402
+from quire.lab.checkpoint import random_state, set_random_state
+from quire.papers.pcgrl import (
     PPO2,
     CropNet,
     Learner,

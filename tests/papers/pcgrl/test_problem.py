@@ -31,7 +31,7 @@ def test_the_papers_problems_are_found_by_looking():
 def test_an_unknown_name_gets_the_nearest_one():
     with pytest.raises(ValueError, match="unknown problem 'zleda': did you mean 'zelda'"):
         find_problem("zleda")
-    with pytest.raises(ValueError, match="no file nowhere.py"):
+    with pytest.raises(ValueError, match=r"no file nowhere\.py"):
         find_problem("nowhere.py")
 
 

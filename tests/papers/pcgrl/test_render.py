@@ -60,7 +60,7 @@ def test_levels_go_to_files_and_back(tmp_path):
 
 
 def test_what_is_not_a_level_is_said():
-    with pytest.raises(ValueError, match="levels are written in .* got 'X'"):
+    with pytest.raises(ValueError, match=r"levels are written in .* got 'X'"):
         from_text(ZELDA, "X")
     with pytest.raises(ValueError, match="line by line"):
         from_text(ZELDA, "....\n...")

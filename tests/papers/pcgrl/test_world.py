@@ -183,7 +183,7 @@ def test_controls_draw_targets_that_are_rewarded_and_shown():
     seen = world.observe()
     assert seen.shape == (400, 3, 4, 5)
     assert seen.dtype == np.float32
-    distance = (targets - world.state.stats[:, 1]) / 7
+    distance = ((targets - world.state.stats[:, 1]) / 7).clip(-1, 1)
     assert np.allclose(seen[:, 1], distance[:, None, None])
     assert (seen[:, 2] == 1).all()
     old = world.state.stats.copy()

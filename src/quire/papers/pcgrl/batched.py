@@ -158,7 +158,8 @@ def measure_row(maps: Tensor, row: list[int], tiles: int, allowed: Tensor) -> Te
 
 def measure_all(rules: Any, maps: Tensor) -> Tensor:
     """All metrics (N, K) int64 of maps (N, h, w)."""
-    tiles, found = int(rules.sizes[TILES]), []
+    tiles = int(rules.sizes[TILES])
+    found: list[Tensor] = []
     for k, row in enumerate(rules.program.tolist()):
         allowed = torch.ones(len(maps), dtype=torch.bool, device=maps.device)
         for j, value in enumerate(rules.needs[k].tolist()):

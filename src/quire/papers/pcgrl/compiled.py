@@ -30,7 +30,7 @@ UNSOLVABLE, TOO_LONG = -1, -2
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compiled at its first call, and kept on disk where numba finds a place to."""
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+    options: Any = {"nogil": True, "error_model": "numpy", "boundscheck": False}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder can be written

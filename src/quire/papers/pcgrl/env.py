@@ -32,10 +32,8 @@ def make(problem: str | Path | Problem, representation: str | Representation = "
 
 
 def observation_space(shape: tuple[int, ...], whole: bool) -> spaces.Box:
-    """What is seen: zeros and ones, or any numbers where `whole` is false."""
-    if whole:
-        return spaces.Box(0, 1, shape, np.uint8)
-    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+    """What is seen: zeros and ones, or numbers from -1 to 1 where `whole` is false."""
+    return spaces.Box(0, 1, shape, np.uint8) if whole else spaces.Box(-1, 1, shape, np.float32)
 
 
 class PcgrlEnv(gymnasium.Env[NDArray[Any], int]):
@@ -85,7 +83,7 @@ class PcgrlEnv(gymnasium.Env[NDArray[Any], int]):
             controls=controls, range_reward=range_reward,
         )  # fmt: skip
         self.problem, self.render_mode = self.world.problem, render_mode
-        self.action_space = spaces.Discrete(self.world.actions)
+        self.action_space = spaces.Discrete(self.world.actions)  # type: ignore[assignment]
         whole = not (controls or show_budget)
         self.observation_space = observation_space(self.world.shape, whole)
 
@@ -174,17 +172,21 @@ class PcgrlVecEnv(VectorEnv[Any, Any, Any]):
         seed: int | None = None,
         **options: Any,
     ) -> None:
-        rules = find_problem(problem), find_representation(representation)
-        chosen = {"envs": envs, "change_percentage": change_percentage, "crop": crop}
+        what, how = find_problem(problem), find_representation(representation)
+        chosen: dict[str, Any] = {
+            "envs": envs,
+            "change_percentage": change_percentage,
+            "crop": crop,
+        }
         self._chosen = chosen | {"device": device}
         self.world: World | DeviceWorld
         if device is None:
-            self.world = World(*rules, seed=seed, **chosen, **options)
+            self.world = World(what, how, seed=seed, **chosen, **options)
             mode = AutoresetMode.SAME_STEP
         elif options:
             raise ValueError(f"{min(options)} is for maps on the CPU: leave device out")
         else:
-            self.world = DeviceWorld(*rules, device=device, seed=seed or 0, **chosen)  # type: ignore[arg-type]
+            self.world = DeviceWorld(what, how, device=device, seed=seed or 0, **chosen)
             mode = AutoresetMode.NEXT_STEP
         self.metadata = {"autoreset_mode": mode, "render_modes": []}
         self.problem, self.num_envs = self.world.problem, envs

@@ -312,8 +312,8 @@ class Problem:
                 raise ValueError(f"{self.name}: {metric.name} takes maps of 64 tiles at most, got "
                                  f"{self.width} x {self.height}")  # fmt: skip
             before.append(metric.name)
-        for named in (*self.rewards, *self.goals):
-            self.index(named.metric)
+        for reward in self.rewards:
+            self.index(reward.metric)
 
     # Variants
 

@@ -131,7 +131,8 @@ def from_text(problem: Problem, text: str) -> Maps:
     if stray:
         raise ValueError(f"{problem.name}: levels are written in {problem.letters!r}, got "
                          f"{min(stray)!r}")  # fmt: skip
-    if len({(len(level), *map(len, level)) for level in levels}) != 1:
+    heights, widths = {len(level) for level in levels}, {len(row) for lv in levels for row in lv}
+    if len(heights) != 1 or len(widths) != 1:
         raise ValueError(f"{problem.name}: levels must all be of one size, line by line")
     return problem.as_maps([[[numbers[letter] for letter in row] for row in lv] for lv in levels])
 

@@ -4,11 +4,10 @@ n = h * w tiles, T kinds of tile. Every action is one number.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from quire.papers.pcgrl.problem import Problem, unknown
 
-Name = Literal["narrow", "turtle", "wide"]
 NARROW, TURTLE, WIDE = range(3)
 MOVES = ((0, -1), (0, 1), (-1, 0), (1, 0))
 """Rows and columns that the turtle's actions 0 to 3 move: left, right, up, down."""

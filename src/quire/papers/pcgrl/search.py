@@ -86,7 +86,7 @@ def neighbours(problem: Problem, maps: Maps) -> tuple[Maps, NDArray[np.uint8]]:
     """All maps one edit away (N, n * (T - 1), h, w), and the tile that was written in each."""
     size, kinds = problem.width * problem.height, len(problem.tiles)
     flat = maps.reshape(len(maps), -1)
-    tiles = (flat[..., None] + np.arange(1, kinds, dtype=np.uint8)) % kinds
+    tiles = ((flat[..., None] + np.arange(1, kinds)) % kinds).astype(np.uint8)
     edits = np.repeat(flat[:, None], size * (kinds - 1), 1)
     places = np.arange(size).repeat(kinds - 1)
     edits[:, np.arange(len(places)), places] = tiles.reshape(len(maps), -1)
@@ -151,16 +151,18 @@ def evolve(
         if not len(rows):
             break
         children = _limited(_mutated(problem, pool[rows], generator), origin[rows], most, generator)
-        better, reached = _judge(problem, children, begun[rows])
+        better, hits = _judge(problem, children, begun[rows])
         everyone = np.concatenate([pool[rows], children], 1)
         # Who succeeds comes first, whatever its potential.
         values = np.concatenate([fitness[rows], better], 1)
-        goal = np.concatenate([met[rows], reached], 1)
+        goal = np.concatenate([met[rows], hits], 1)
         order = np.lexsort((-values, ~goal))[:, :parents]
         pool[rows] = np.take_along_axis(everyone, order[..., None], 1)
         fitness[rows] = np.take_along_axis(values, order, 1)
         met[rows] = np.take_along_axis(goal, order, 1)
-    return pool[:, 0].reshape(starts.shape), met.any(1)
+    best: Maps = pool[:, 0].reshape(starts.shape)
+    reached: NDArray[np.bool_] = np.asarray(met.any(1))
+    return best, reached
 
 
 def _judge(

@@ -89,7 +89,8 @@ class World:
         crop: Side of the square that is seen around the agent; twice the longer side where None.
         show_budget: Show the share of changes that is left, in a channel more.
         controls: Metrics whose targets are drawn for each episode, with their lowest and highest;
-            a channel each shows how far the metric is from it, and no goal ends the episode.
+            a channel each shows how far above the metric it is, over that range and cut at -1 and
+            1, and no goal ends the episode.
         range_reward: As in `build_rules`.
         seed: Of all random numbers.
 
@@ -197,7 +198,7 @@ class World:
             return seen
         planes = [seen.astype(np.float32)]
         numbers = [
-            (state.low[:, k] - state.stats[:, k]) / max(high - low, 1)
+            np.clip((state.low[:, k] - state.stats[:, k]) / max(high - low, 1), -1, 1)
             for k, (low, high) in zip(self.edges.controlled, self.edges.ranges, strict=True)
         ]
         if self.edges.shows_budget:
