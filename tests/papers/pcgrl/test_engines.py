@@ -230,6 +230,7 @@ def test_steps_are_those_of_plain_python(engine, name, representation, monkeypat
             assert [env.changes, env.iterations] == world.state.counts[i].tolist()
             if not isinstance(representation, Wide):
                 assert following == (env.y, env.x)
+            assert (world.observe([i])[0] == env.observe()).all()
     assert world.state.edits.sum() == world.state.counts[:, 0].sum()
 
 

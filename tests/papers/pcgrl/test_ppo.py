@@ -18,6 +18,7 @@ from quire.papers.pcgrl import (
     build_net,
     find_problem,
 )
+from quire.papers.pcgrl.rules import CHANGES, STEPS
 
 SMALL = find_problem("binary").sized(5, 4, path=3)
 
@@ -60,7 +61,7 @@ def test_advantages_are_the_closed_form_with_the_value_beyond_a_cut():
 
     env.step_wait = watched
     # Few iterations, so that episodes are cut as well as ended.
-    env.world.edges = env.world.edges._replace(max_changes=5, max_iterations=12)
+    env.world.rules.sizes[CHANGES], env.world.rules.sizes[STEPS] = 5, 12
     trained.ppo.collect_rollouts(trained.ppo.env, trained._callback, buffer, 40)
     cuts = sum(info.get("TimeLimit.truncated", False) for _, _, infos in told for info in infos)
     ends = sum(int(done.sum()) for _, done, _ in told) - cuts

@@ -23,7 +23,19 @@ from quire.papers.pcgrl.problem import (
     WALK,
 )
 from quire.papers.pcgrl.representation import MOVES, NARROW, TURTLE
-from quire.papers.pcgrl.rules import BORDER, FLAG, HEIGHT, KIND, SIDE, SIGNED, TILES, WIDTH
+from quire.papers.pcgrl.rules import (
+    BORDER,
+    CHANGES,
+    FLAG,
+    HEIGHT,
+    KIND,
+    SIDE,
+    SIGNED,
+    STEPS,
+    STOPS,
+    TILES,
+    WIDTH,
+)
 from quire.papers.pcgrl.solver import solve_maps
 
 STRIDE = 16
@@ -221,11 +233,16 @@ def edit(rules: Any, state: Any, actions: Tensor, drawn: Tensor) -> Tensor:
     return changed
 
 
-def reach(rules: Any, stats: Tensor, start: Tensor) -> Tensor:
-    """Whether metrics (N, K) are what is asked for, as (N,) bool."""
-    goals = torch.from_numpy(rules.goals).to(stats.device)
-    value = stats - start * goals[:, 2].long()
-    return ((goals[:, 0] <= value) & (value <= goals[:, 1])).all(1)
+def end(rules: Any, state: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether goals are reached, episodes over, episodes cut off, (N,) bool each."""
+    goals = torch.from_numpy(rules.goals).to(state.stats.device)
+    sizes = rules.sizes.tolist()
+    value = state.stats - state.start * goals[:, 2].long()
+    reached = ((goals[:, 0] <= value) & (value <= goals[:, 1])).all(1)
+    over = state.counts[:, 0] >= sizes[CHANGES]
+    if sizes[STOPS]:
+        over = over | reached
+    return reached, over, (state.counts[:, 1] >= sizes[STEPS]) & ~over
 
 
 def score(rules: Any, state: Any, new: Tensor, changed: Tensor) -> Tensor:
@@ -247,8 +264,8 @@ def measure(rules: Any, maps: Any, out: Any) -> None:
         torch.from_numpy(out).copy_(measure_all(rules, torch.from_numpy(maps)))
 
 
-def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, reached: Any) -> None:
-    """One action (N,) in each map; writes the state, rewards (N,) and whether goals are reached."""
+def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, ends: Any) -> None:
+    """One action (N,) in each map; writes the state, rewards (N,) and ends (3, N)."""
     tensors = type(state)(*map(torch.from_numpy, state))
     changed = edit(rules, tensors, torch.from_numpy(actions), torch.from_numpy(drawn))
     if changed.any():
@@ -258,7 +275,7 @@ def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, reac
         torch.from_numpy(rewards).copy_(score(rules, tensors, new, changed))
     else:
         rewards[:] = 0
-    torch.from_numpy(reached).copy_(reach(rules, tensors.stats, tensors.start))
+    torch.from_numpy(ends).copy_(torch.stack(end(rules, tensors)))
 
 
 def observe(rules: Any, maps: Any, cells: Any, out: Any) -> None:

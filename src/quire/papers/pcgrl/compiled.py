@@ -21,9 +21,21 @@ from quire.papers.pcgrl.problem import (
     WALK,
 )
 from quire.papers.pcgrl.representation import MOVES, NARROW, TURTLE
-from quire.papers.pcgrl.rules import BORDER, FLAG, HEIGHT, KIND, SIDE, SIGNED, TILES, WIDTH
+from quire.papers.pcgrl.rules import (
+    BORDER,
+    CHANGES,
+    FLAG,
+    HEIGHT,
+    KIND,
+    SIDE,
+    SIGNED,
+    STEPS,
+    STOPS,
+    TILES,
+    WIDTH,
+)
 
-STEPS = np.array(MOVES, np.int64)
+SHIFTS = np.array(MOVES, np.int64)
 UNSOLVABLE, TOO_LONG = -1, -2
 """What `search` gives in place of a position: there is no solution; the budget did not last."""
 
@@ -162,7 +174,7 @@ def read_level(tiles: Any, row: Any) -> Any:
             if here < 0:
                 continue
             for d in range(4):
-                beside[here, d] = number[y + 1 + STEPS[d, 0], x + 1 + STEPS[d, 1]]
+                beside[here, d] = number[y + 1 + SHIFTS[d, 0], x + 1 + SHIFTS[d, 1]]
             tile = tiles[y, x]
             if (row[1] >> tile) & 1:
                 player = here
@@ -363,10 +375,11 @@ def gain(new: Any, old: Any, low: Any, high: Any, signed: Any) -> Any:
 
 
 @compiled
-def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, reached: Any) -> None:
-    """One action (N,) in each map; writes the state, rewards (N,) and whether goals are reached.
+def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, ends: Any) -> None:
+    """One action (N,) in each map; writes the state, rewards (N,) and ends (3, N).
 
     drawn: Places (N,) that narrow goes to next where it does not scan.
+    ends: Whether the goal is reached, the episode over, the episode cut off.
     """
     sizes, scratch = rules.sizes, make_scratch(rules)
     width, size = sizes[WIDTH], sizes[HEIGHT] * sizes[WIDTH]
@@ -381,8 +394,8 @@ def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, reac
             if actions[i] >= 4:
                 tile = actions[i] - 4
             else:
-                to_y = y + STEPS[actions[i], 0]
-                to_x = x + STEPS[actions[i], 1]
+                to_y = y + SHIFTS[actions[i], 0]
+                to_x = x + SHIFTS[actions[i], 1]
                 if sizes[FLAG]:
                     to_y, to_x = to_y % sizes[HEIGHT], to_x % width
                 to_y = min(max(to_y, 0), sizes[HEIGHT] - 1)
@@ -404,13 +417,16 @@ def advance(rules: Any, state: Any, actions: Any, drawn: Any, rewards: Any, reac
                     worth = gain(new[k], old, state.low[i, k], state.high[i, k], sizes[SIGNED])
                     rewards[i] += rules.weights[k] * worth
                 state.stats[i, k] = new[k]
-        reached[i] = True
+        reached = True
         for k in range(len(new)):
             value = state.stats[i, k]
             if rules.goals[k, 2]:
                 value -= state.start[i, k]
             if value < rules.goals[k, 0] or value > rules.goals[k, 1]:
-                reached[i] = False
+                reached = False
+        over = state.counts[i, 0] >= sizes[CHANGES] or (reached and sizes[STOPS] == 1)
+        ends[0, i], ends[1, i] = reached, over
+        ends[2, i] = state.counts[i, 1] >= sizes[STEPS] and not over
 
 
 @compiled

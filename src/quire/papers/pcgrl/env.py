@@ -83,6 +83,7 @@ class PcgrlEnv(gymnasium.Env[NDArray[Any], int]):
             controls=controls, range_reward=range_reward,
         )  # fmt: skip
         self.problem, self.render_mode = self.world.problem, render_mode
+        self._names = self.problem.names
         self.action_space = spaces.Discrete(self.world.actions)  # type: ignore[assignment]
         whole = not (controls or show_budget)
         self.observation_space = observation_space(self.world.shape, whole)
@@ -104,15 +105,9 @@ class PcgrlEnv(gymnasium.Env[NDArray[Any], int]):
 
     def step(self, action: int) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         """One action."""
-        step = self.world.step(np.asarray(action).reshape(1))
-        reached = bool(step.reached[0])
-        return (
-            self.world.observe()[0],
-            float(step.rewards[0]),
-            bool(step.terminated[0]),
-            bool(step.truncated[0]),
-            self._info(reached),
-        )
+        step = self.world.step([int(action)])
+        rewards, reached, terminated, truncated = (part.item() for part in step)
+        return self.world.observe()[0], rewards, terminated, truncated, self._info(reached)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """The actions (A,) that change something, as MaskablePPO of sb3-contrib asks for them."""
@@ -127,7 +122,7 @@ class PcgrlEnv(gymnasium.Env[NDArray[Any], int]):
 
     def _info(self, reached: bool) -> dict[str, Any]:
         state = self.world.state
-        found: dict[str, Any] = dict(zip(self.problem.names, state.stats[0].tolist(), strict=True))
+        found: dict[str, Any] = dict(zip(self._names, state.stats[0].tolist(), strict=True))
         changes, iterations = state.counts[0].tolist()
         return found | {"changes": changes, "iterations": iterations, "is_success": reached}
 
@@ -190,6 +185,9 @@ class PcgrlVecEnv(VectorEnv[Any, Any, Any]):
             mode = AutoresetMode.NEXT_STEP
         self.metadata = {"autoreset_mode": mode, "render_modes": []}
         self.problem, self.num_envs = self.world.problem, envs
+        self._names = (*self.problem.names, "changes", "iterations")
+        every = np.ones(envs, bool)
+        self._given = {f"_{name}": every for name in (*self._names, "is_success")}
         whole = not (options.get("controls") or options.get("show_budget"))
         self.single_observation_space = observation_space(self.world.shape, whole)
         self.single_action_space = spaces.Discrete(self.world.actions)
@@ -235,14 +233,12 @@ class PcgrlVecEnv(VectorEnv[Any, Any, Any]):
 
     def _infos(self, step: Step | None) -> dict[str, Any]:
         state = self.world.state
-        names = [*self.problem.names, "changes", "iterations"]
-        every = np.ones(self.num_envs, bool)
-        columns = [*state.stats.T, *state.counts.T]
+        stats, counts = state.stats, state.counts
         if isinstance(self.world, World):
-            columns = [column.copy() for column in columns]
-        found = dict(zip(names, columns, strict=True))
+            stats, counts = stats.copy(), counts.copy()
+        found = dict(zip(self._names, (*stats.T, *counts.T), strict=True))
         found["is_success"] = np.zeros(self.num_envs, bool) if step is None else step.reached
-        return found | {f"_{name}": every for name in found}
+        return found | self._given
 
 
 def make_vector(num_envs: int, **options: Any) -> PcgrlVecEnv:

@@ -11,6 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quire.papers.pcgrl.problem import (
     Count,
     Difference,
@@ -198,6 +201,22 @@ class PlainEnv:
                 reward += part.weight * range_reward(new, before, part.low, part.high)
         over = self.changes >= self.max_changes or self.iterations >= self.max_iterations
         return reward, over or self.is_reached()
+
+    def observe(self, side: int | None = None) -> NDArray[np.uint8]:
+        """What the agent sees, (C, s, s) or for wide (C, h, w), as the paper's wrappers make it.
+
+        side: s; twice the longer side where None.
+        """
+        tiles = self.problem.tiles
+        seen = np.array([[tiles.index(tile) for tile in row] for row in self.grid], np.uint8)
+        if self.representation.crops:
+            side = side or 2 * max(self.problem.width, self.problem.height)
+            seen = np.pad(seen, side, constant_values=tiles.index(self.problem.border))
+            top, left = self.y + side - side // 2, self.x + side - side // 2
+            seen = seen[top : top + side, left : left + side]
+        if len(tiles) == 2:
+            return seen[None]
+        return np.eye(len(tiles), dtype=np.uint8)[seen].transpose(2, 0, 1)
 
     def is_reached(self) -> bool:
         """Whether the map is what is asked for."""

@@ -377,16 +377,19 @@ class Problem:
             first: Leave `varied` at its first probability, as for the first map of all in the
                 paper's code.
         """
-        weights = np.tile([self.start[tile] for tile in self.tiles], (count, 1))
+        weights = np.array([self.start[tile] for tile in self.tiles])
+        chance = generator.random((count, self.height, self.width))
+        ends = weights.cumsum()
         if self.varied and not first:
             t = self.tiles.index(self.varied)
-            rest = 1 - weights[:, t : t + 1]
             share = generator.random((count, 1))
-            weights = weights / rest * (1 - share)
+            weights = weights / (1 - weights[t]) * (1 - share)
             weights[:, t] = share[:, 0]
-        ends = weights.cumsum(1)[:, None, None, :-1]
-        chance = generator.random((count, self.height, self.width))
-        return (chance[..., None] >= ends).sum(-1, dtype=np.uint8)
+            ends = weights.cumsum(1).T[:, :, None, None]
+        maps = np.zeros(chance.shape, np.uint8)
+        for end in ends[:-1]:
+            maps += chance >= end
+        return maps
 
     def measure(self, maps: Maps) -> Stats:
         """All metrics (N, K) of maps (N, h, w). Raises ValueError for tiles that are not there."""

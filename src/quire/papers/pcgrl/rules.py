@@ -15,7 +15,7 @@ from quire.papers.pcgrl.problem import Maps, Problem, Stats
 from quire.papers.pcgrl.representation import Narrow, Representation, Turtle, Wide
 
 ARGUMENTS = 6
-(HEIGHT, WIDTH, TILES, KIND, FLAG, SIDE, BORDER, SIGNED) = range(8)
+(HEIGHT, WIDTH, TILES, KIND, FLAG, SIDE, BORDER, SIGNED, CHANGES, STEPS, STOPS) = range(11)
 """Places in `Rules.sizes`."""
 RangeReward = Literal["potential", "reference"]
 
@@ -33,7 +33,8 @@ class Rules(NamedTuple):
     """(K, 3): lowest and highest value that is asked for, and whether since the start."""
     sizes: NDArray[np.int64]
     """Height, width, tiles, kind of representation, its flag, side of the crop (0: the map as it
-    is), border tile, whether rewards are those of the reference where an interval is crossed."""
+    is), border tile, whether rewards are those of the reference where an interval is crossed, the
+    most changes and steps of an episode, whether its goal ends it."""
 
 
 class State(NamedTuple):
@@ -65,6 +66,8 @@ def build_rules(
     *,
     crop: int | None = None,
     range_reward: RangeReward = "potential",
+    limits: tuple[int, int] = (0, 0),
+    stops: bool = True,
 ) -> Rules:
     """The arrays of a problem in a representation.
 
@@ -74,6 +77,8 @@ def build_rules(
         crop: Side of the square that is seen around the agent; twice the longer side where None.
         range_reward: "potential" pays the change of the distance to an interval; "reference", as
             the paper's code, minus the sum of both distances where one edit leaps over it.
+        limits: The most changes and steps of an episode.
+        stops: Whether the goal ends it.
 
     Raises ValueError for a crop that is not positive or of a representation that has none.
     """
@@ -101,7 +106,7 @@ def build_rules(
     sizes = [
         problem.height, problem.width, len(problem.tiles), representation.kind,
         flag_of(representation), side, problem.tiles.index(problem.border),
-        int(range_reward == "reference"),
+        int(range_reward == "reference"), *limits, int(stops),
     ]  # fmt: skip
     return Rules(program, needs, weights, goals, np.array(sizes, np.int64))
 

@@ -119,11 +119,16 @@ class World:
             raise ValueError(f"envs must be 1 or more, got {envs}")
         self.problem, self.representation, self.envs = problem, representation, envs
         self.edges = make_edges(problem, change_percentage, controls, show_budget=show_budget)
-        self.rules = build_rules(problem, representation, crop=crop, range_reward=range_reward)
+        self.rules = build_rules(
+            problem, representation, crop=crop, range_reward=range_reward,
+            limits=self.edges[:2], stops=not self.edges.controlled,
+        )  # fmt: skip
         self.actions = representation.actions(problem)
         self.engine = find_engine()
+        self._channels = channels_of(problem)
         self.shape = shape_of(problem, int(self.rules.sizes[SIDE]), self.edges)
         self.state = empty_state(problem, envs)
+        self.state.low[:], self.state.high[:] = reward_bounds(problem)
         self.generator = np.random.default_rng(seed)
         self.restart(first=True)
 
@@ -139,22 +144,22 @@ class World:
             maps: The first maps (rows, h, w); drawn where None.
             first: Draw as for the first episodes of all.
         """
-        rows = np.arange(self.envs) if rows is None else np.asarray(rows)
+        count = self.envs if rows is None else len(rows)
+        rows = slice(None) if rows is None else rows
         state, problem = self.state, self.problem
         if maps is None:
-            maps = problem.draw(len(rows), self.generator, first=first)
-        size = problem.width * problem.height
-        state.maps[rows] = problem.as_maps(maps)
-        state.cells[rows] = 0
+            maps = problem.draw(count, self.generator, first=first)
+        else:
+            maps = problem.as_maps(maps)
+        stats = np.empty((count, len(problem.metrics)), np.int64)
+        self.engine.measure(self.rules, maps, stats)
+        state.maps[rows], state.stats[rows], state.start[rows] = maps, stats, stats
+        state.counts[rows], state.edits[rows], state.cells[rows] = 0, 0, 0
         if begins_anywhere(self.representation):
-            state.cells[rows] = self.generator.integers(size, size=len(rows))
-        state.counts[rows] = 0
-        state.edits[rows] = 0
-        state.stats[rows] = problem.measure(state.maps[rows])
-        state.start[rows] = state.stats[rows]
-        state.low[rows], state.high[rows] = reward_bounds(problem)
+            size = problem.width * problem.height
+            state.cells[rows] = self.generator.integers(size, size=count)
         for k, (low, high) in zip(self.edges.controlled, self.edges.ranges, strict=True):
-            targets = self.generator.integers(int(low), int(high), size=len(rows), endpoint=True)
+            targets = self.generator.integers(int(low), int(high), size=count, endpoint=True)
             state.low[rows, k] = state.high[rows, k] = targets
 
     def step(self, actions: Any) -> Step:
@@ -165,21 +170,20 @@ class World:
         actions = np.ascontiguousarray(actions, dtype=np.int64)
         if actions.shape != (self.envs,):
             raise ValueError(f"{self.envs} maps take as many actions, got {actions.shape}")
-        if actions.min() < 0 or actions.max() >= self.actions:
+        # As unsigned numbers the negative ones are the largest: one look finds both.
+        if actions.view(np.uint64).max() >= self.actions:
             raise ValueError(f"actions are 0 to {self.actions - 1}, got {actions.min()} to "
                              f"{actions.max()}")  # fmt: skip
         drawn = actions
         if is_drawn(self.representation):
             size = self.problem.width * self.problem.height
-            drawn = self.generator.integers(size, size=self.envs)
-        rewards, reached = np.empty(self.envs), np.empty(self.envs, np.bool_)
-        self.engine.advance(self.rules, self.state, actions, drawn, rewards, reached)
+            # Quicker than the generator's own integers, where there are few.
+            drawn = (self.generator.random(self.envs) * size).astype(np.int64)
+        rewards, ends = np.empty(self.envs), np.empty((3, self.envs), np.bool_)
+        self.engine.advance(self.rules, self.state, actions, drawn, rewards, ends)
         if self.edges.controlled:
-            reached = self.is_on_target()
-        ends = reached & (not self.edges.controlled)
-        terminated = ends | (self.state.counts[:, 0] >= self.edges.max_changes)
-        truncated = (self.state.counts[:, 1] >= self.edges.max_iterations) & ~terminated
-        return Step(rewards, reached, terminated, truncated)
+            ends[0] = self.is_on_target()
+        return Step(rewards, ends[0], ends[1], ends[2])
 
     def is_on_target(self) -> NDArray[np.bool_]:
         """Whether every controlled metric (N,) has the value that was drawn for it."""
@@ -189,20 +193,23 @@ class World:
 
     def observe(self, rows: Any = None) -> NDArray[Any]:
         """What agents see (rows, C, s, s) or (rows, C, h, w): uint8, float32 with more channels."""
-        state = self.state if rows is None else State(*(part[rows] for part in self.state))
-        count = len(state.maps)
-        channels = channels_of(self.problem)
-        seen = np.empty((count, channels, *self.shape[1:]), np.uint8)
-        self.engine.observe(self.rules, state.maps, state.cells, seen)
-        if self.shape[0] == channels:
+        state = self.state
+        maps, cells = state.maps, state.cells
+        if rows is not None:
+            maps, cells = maps[rows], cells[rows]
+        count = len(maps)
+        seen = np.empty((count, self._channels, *self.shape[1:]), np.uint8)
+        self.engine.observe(self.rules, maps, cells, seen)
+        if self.shape[0] == self._channels:
             return seen
+        rows = slice(None) if rows is None else rows
         planes = [seen.astype(np.float32)]
         numbers = [
-            np.clip((state.low[:, k] - state.stats[:, k]) / max(high - low, 1), -1, 1)
+            np.clip((state.low[rows, k] - state.stats[rows, k]) / max(high - low, 1), -1, 1)
             for k, (low, high) in zip(self.edges.controlled, self.edges.ranges, strict=True)
         ]
         if self.edges.shows_budget:
-            numbers.append(1 - state.counts[:, 0] / self.edges.max_changes)
+            numbers.append(1 - state.counts[rows, 0] / self.edges.max_changes)
         for number in numbers:
             plane = number.astype(np.float32)[:, None, None, None]
             planes.append(np.broadcast_to(plane, (count, 1, *self.shape[1:])))
@@ -315,7 +322,7 @@ class DeviceWorld:
         self.problem, self.representation, self.envs = problem, representation, envs
         self.device = torch.device(device)
         self.edges = make_edges(problem, change_percentage, None, show_budget=False)
-        self.rules = build_rules(problem, representation, crop=crop)
+        self.rules = build_rules(problem, representation, crop=crop, limits=self.edges[:2])
         self.actions = representation.actions(problem)
         self.shape = shape_of(problem, int(self.rules.sizes[SIDE]), self.edges)
         at = self.device if self.device.type != "meta" else "cpu"
@@ -347,9 +354,7 @@ class DeviceWorld:
         new = batched.measure_all(self.rules, state.maps)
         rewards = batched.score(self.rules, state, new, changed | over)
         state.start.copy_(torch.where(over[:, None], new, state.start))
-        reached = batched.reach(self.rules, state.stats, state.start)
-        terminated = reached | (state.counts[:, 0] >= self.edges.max_changes)
-        truncated = (state.counts[:, 1] >= self.edges.max_iterations) & ~terminated
+        reached, terminated, truncated = batched.end(self.rules, state)
         rewards, terminated = torch.where(over, 0.0, rewards), terminated & ~over
         self._over = terminated | truncated
         return Step(rewards, reached, terminated, truncated)

@@ -73,7 +73,8 @@ def train(config: Control, run: Run, problem: Problem, controls: Controls) -> nn
         change_percentage=config.change_percentage, controls=controls,
         seed=run.rng("world").initial_seed(),
     )  # fmt: skip
-    net = build_net(world, **config.net.model_dump())
+    with run.device:
+        net = build_net(world, **config.net.model_dump())
     learner = Learner(world, net, device=run.device, learning_rate=config.training.learning_rate)
     for _ in run.steps(config.training.updates, state=(learner,)):
         told = learner.update()

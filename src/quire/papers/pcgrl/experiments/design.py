@@ -69,7 +69,8 @@ def train(config: Design, run: Run, problem: Problem) -> nn.Module:
         problem, find_representation(config.representation), envs=config.training.envs,
         change_percentage=config.change_percentage, seed=run.rng("world").initial_seed(),
     )  # fmt: skip
-    net = build_net(world, **config.net.model_dump())
+    with run.device:
+        net = build_net(world, **config.net.model_dump())
     learner = Learner(world, net, device=run.device, learning_rate=config.training.learning_rate)
     for _ in run.steps(config.training.updates, state=(learner,)):
         run.log(**learner.update())
