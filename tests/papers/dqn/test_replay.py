@@ -177,7 +177,7 @@ def empty():
     [
         (
             lambda: ReplayBuffer(3, (1,), lanes=2),
-            "two rows of each lane at least; got 3 rows for 2",
+            "two rows of each lane at least; got 3",
         ),
         (lambda: empty().sample(4, torch.Generator()), "no whole transition to draw yet"),
         (lambda: empty().record([0], [0], [False]), "nothing was observed"),

@@ -55,8 +55,8 @@ class ReplayBuffer:
         device: Where they lie.
         sampling: Draws by priority; None draws uniformly.
 
-    Raises ValueError for less than two rows of a lane, and in `sample` where there is no whole
-    transition yet.
+    Raises MemoryError where the frames do not fit, ValueError for less than two rows of a lane, and
+    in `sample` where there is no whole transition yet.
 
     Example:
         >>> import numpy as np
@@ -93,7 +93,12 @@ class ReplayBuffer:
         self.shape, self.lanes, self.stack = shape, lanes, stack
         self.steps, self.gamma, self.sampling = steps, gamma, sampling
         kind = torch.from_numpy(np.zeros(0, dtype)).dtype
-        self.frames = torch.empty(self.size, *shape, dtype=kind, device=device)
+        try:
+            self.frames = torch.empty(self.size, *shape, dtype=kind, device=device)
+        except RuntimeError:
+            size = self.size * int(np.prod(shape)) * kind.itemsize / 1e9
+            raise MemoryError(f"a replay of {capacity:,} rows needs {size:.1f} GB of memory; "
+                              "take a smaller one") from None  # fmt: skip
         # NumPy copies whole rows, several times as fast as torch's index on a CPU.
         self._host = self.frames.numpy() if self.frames.device.type == "cpu" else None
         self.columns = np.zeros(self.size, ROW)

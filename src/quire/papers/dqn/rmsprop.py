@@ -60,18 +60,18 @@ class RMSProp(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             held = [weight for weight in group["params"] if weight.grad is not None]
-            for weight in held:
-                if not self.state[weight]:
-                    self.state[weight]["square"] = torch.zeros_like(weight)
-                    if group["centred"]:
-                        self.state[weight]["mean"] = torch.zeros_like(weight)
-                if weight not in self._room:
-                    self._room[weight] = torch.empty_like(weight)
             if held:
                 self._descend(group, held)
         return loss
 
     def _descend(self, group: dict[str, Any], held: list[Tensor]) -> None:
+        for weight in held:
+            if not self.state[weight]:
+                self.state[weight]["square"] = torch.zeros_like(weight)
+                if group["centred"]:
+                    self.state[weight]["mean"] = torch.zeros_like(weight)
+            if weight not in self._room:
+                self._room[weight] = torch.empty_like(weight)
         slopes: list[Any] = [weight.grad for weight in held]
         squares = [self.state[weight]["square"] for weight in held]
         room = [self._room[weight] for weight in held]
