@@ -19,6 +19,7 @@ from quire.lab.bench import compare
 from quire.papers.dqn import (
     DQN,
     Batch,
+    PatchConvolution,
     ReplayBuffer,
     Setting,
     make,
@@ -28,8 +29,8 @@ from quire.papers.dqn import (
     td_loss,
 )
 
-STEPS, WARM_UP, BATCH = 400, 200, 32
-"""Steps of a turn of the race (one minibatch for four), steps before it."""
+WARM_UP, BATCH = 200, 32
+"""Steps before a race, rows of a minibatch."""
 CLOCK = time.process_time
 """One thread's own time; the emulator's thread counts as well."""
 
@@ -40,10 +41,10 @@ def main() -> dict[str, Any]:
     peer = importlib.import_module("stable_baselines3")
     return {
         "races": [
-            learning_race(peer, "minatar/breakout", lanes=4),
-            learning_race(peer, "minatar/breakout", lanes=1),
-            learning_race(peer, "pong", lanes=4),
-            learning_race(peer, "pong", lanes=1),
+            learning_race(peer, "minatar/breakout", 400, lanes=4),
+            learning_race(peer, "minatar/breakout", 400, lanes=1),
+            learning_race(peer, "pong", 100, lanes=4),
+            learning_race(peer, "pong", 100, lanes=1),
             replay_race(peer),
         ]
     }
@@ -81,12 +82,23 @@ def extractor(peer: Any, network: nn.Module) -> Any:
     class Body(peer.common.torch_layers.BaseFeaturesExtractor):
         def __init__(self, space: Any) -> None:
             super().__init__(space, network.head[0].out_features)
-            self.body = copy.deepcopy(nn.Sequential(network.body, network.head[:2]))
+            layers = copy.deepcopy([*network.body, *network.head[:2]])
+            self.body = nn.Sequential(*(as_convolution(layer) for layer in layers))
 
         def forward(self, states: Any) -> Any:
             return self.body(states)
 
     return Body
+
+
+def as_convolution(layer: nn.Module) -> nn.Module:
+    """torch's own layer with the weights of one of ours, or the layer as it is."""
+    if not isinstance(layer, PatchConvolution):
+        return layer
+    filters, channels, size, _ = layer.weight.shape
+    other = nn.Conv2d(channels, filters, size, layer.stride)
+    other.weight, other.bias = layer.weight, layer.bias
+    return other
 
 
 def build(peer: Any, name: str, lanes: int) -> tuple[DQN, Any]:
@@ -101,7 +113,7 @@ def build(peer: Any, name: str, lanes: int) -> tuple[DQN, Any]:
         network = network_2015(state_shape(env), env.actions)
     else:
         network = small_network(state_shape(env), env.actions)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
     ours = DQN(env, setting, network=network, optimizer=optimizer)
     theirs = peer.DQN(
         "CnnPolicy", Room.open(name, 0), learning_rate=1e-4, buffer_size=10_000,
@@ -118,8 +130,8 @@ def build(peer: Any, name: str, lanes: int) -> tuple[DQN, Any]:
     return ours, theirs
 
 
-def learning_race(peer: Any, name: str, *, lanes: int) -> dict[str, Any]:
-    """Steps a second, one update for four of them."""
+def learning_race(peer: Any, name: str, steps: int, *, lanes: int) -> dict[str, Any]:
+    """Steps a second, one update for four of them; `steps` are a turn of the race."""
     ours, theirs = build(peer, name, lanes)
     difference = parity(peer, ours, theirs)
     how = f"{lanes} lanes" if lanes > 1 else "one lane"
@@ -132,13 +144,17 @@ def learning_race(peer: Any, name: str, *, lanes: int) -> dict[str, Any]:
     }
     if not result["parity"]:
         return result
+    half, _ = build(peer, name, lanes)
+    half.precision = lambda: torch.autocast("cpu", dtype=torch.bfloat16)
     ours.learn(WARM_UP)
+    half.learn(WARM_UP)
     theirs.learn(WARM_UP, reset_num_timesteps=False)
     contestants = {
-        "ours": lambda: ours.learn(STEPS),
-        "peer": lambda: theirs.learn(STEPS, reset_num_timesteps=False),
+        "ours": lambda: ours.learn(steps),
+        "peer": lambda: theirs.learn(steps, reset_num_timesteps=False),
+        "ours_bfloat16": lambda: half.learn(steps),
     }
-    return result | compare(contestants, STEPS, repeats=5, warmup=1, clock=CLOCK)
+    return result | compare(contestants, steps, repeats=5, warmup=1, clock=CLOCK)
 
 
 def parity(peer: Any, ours: DQN, theirs: Any) -> float:
@@ -151,7 +167,7 @@ def parity(peer: Any, ours: DQN, theirs: Any) -> float:
 
     batch = Batch(
         draw(), torch.arange(BATCH) % ours.env.actions, torch.ones(BATCH),
-        torch.full((BATCH,), 0.99), draw(), torch.ones(BATCH), np.arange(BATCH),
+        torch.full((BATCH,), 0.99), draw(), None, np.arange(BATCH),
     )  # fmt: skip
     mine, its = ours.network, lambda x: theirs.q_net(x)
     with torch.no_grad():

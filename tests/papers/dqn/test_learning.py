@@ -17,6 +17,7 @@ from quire.papers.dqn import (
     Dueling,
     Lanes,
     LinearNetwork,
+    PatchConvolution,
     Proportional,
     RMSProp,
     VectorNetwork,
@@ -113,7 +114,7 @@ def test_targets_by_hand():
     states, after = torch.eye(5)[[0, 1, 2]], torch.eye(5)[[1, 2, 3]]
     batch = Batch(
         states, torch.tensor([0, 1, 1]), torch.tensor([0.5, 1.0, 0.0]),
-        torch.tensor([GAMMA, 0.0, GAMMA]), after, torch.ones(3), np.arange(3),
+        torch.tensor([GAMMA, 0.0, GAMMA]), after, None, np.arange(3),
     )  # fmt: skip
     # Q(s, 0) = s and Q(s, 1) = 5 + s.
     expected = torch.tensor([0.5 + 0.9 * 6 - 0, 1.0 - 6, 0.9 * 8 - 7])
@@ -152,6 +153,41 @@ def test_the_clipped_loss_has_the_clipped_error_as_its_gradient():
         expected = torch.zeros(41, 2)
         expected[range(41), actions] = -(errors.clamp(-1, 1) if clipped else errors).detach()
         torch.testing.assert_close(slope, expected)
+
+
+def test_an_update_goes_down_the_gradient_of_the_loss():
+    """The gradient that is put into the network against automatic differentiation of the loss."""
+    for clipped in (False, True):
+        setting = replace(NIPS_2013, warm_up=10**9, replay=200, clipped=clipped, fall=1)
+        agent = DQN("catch", setting, sampling=Proportional(alpha=0.9))
+        agent.learn(100)
+        agent.memory.reprioritise(np.arange(90), 5 * torch.rand(90))
+        with torch.no_grad():
+            agent.network.head[2].bias.add_(2.0)  # some errors are above 1
+        state = agent.generator.get_state()
+        batch = agent.memory.sample(32, agent.generator)
+        loss = (td_loss(agent.errors(batch), clipped=clipped) * batch.weights).sum()
+        expected = torch.autograd.grad(loss, list(agent.network.parameters()))
+        agent.generator.set_state(state)
+        agent.optimizer = torch.optim.SGD(agent.network.parameters(), 0.0)
+        said = agent.update()
+        for weight, slope in zip(agent.network.parameters(), expected, strict=True):
+            torch.testing.assert_close(weight.grad, slope, rtol=1e-4, atol=1e-6)
+        plain = td_loss(agent.errors(batch), clipped=clipped).mean()
+        assert float(said) == pytest.approx(float(plain.detach()), rel=1e-5)
+
+
+def test_a_convolution_by_patches_is_a_convolution():
+    for shape, size, stride in (((4, 10, 10), 3, 1), ((2, 9, 7), 4, 2), ((1, 5, 5), 5, 3)):
+        torch.manual_seed(0)
+        ours = PatchConvolution(shape, 6, size, stride).double()
+        images = torch.randn(3, *shape, dtype=torch.float64, requires_grad=True)
+        expected = torch.nn.functional.conv2d(images, ours.weight, ours.bias, stride)
+        torch.testing.assert_close(ours(images), expected)
+        leaves = [images, ours.weight, ours.bias]
+        slopes = [torch.autograd.grad(x.sin().sum(), leaves) for x in (ours(images), expected)]
+        for a, b in zip(*slopes, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_without_a_future_it_is_regression_on_the_reward():
@@ -268,7 +304,8 @@ def test_sizes_of_the_papers_networks():
 
 def seen_by_first_layer(network, states):
     found = []
-    first = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
+    kinds = torch.nn.Conv2d | torch.nn.Linear | PatchConvolution
+    first = next(m for m in network.modules() if isinstance(m, kinds))
     first.register_forward_hook(lambda module, x, out: found.append(x[0]))
     network(states)
     return found[0]
@@ -324,10 +361,9 @@ def test_what_does_not_fit_is_refused(call, said):
 
 
 def test_it_learns_to_catch():
-    setting = replace(NIPS_2013, warm_up=100, replay=2000, fall=1500, learning_rate=1e-3,
-                      update_every=2)  # fmt: skip
+    setting = replace(NIPS_2013, warm_up=100, replay=2000, fall=1000, learning_rate=1e-3)
     agent = DQN(make("catch", 2, seed=3), setting, seed=3)
-    agent.learn(3000)
+    agent.learn(2500)
     agent.env.ended.clear()
     agent.setting = replace(setting, warm_up=10**9, epsilon=0.0, fall=1)
     agent.learn(500)

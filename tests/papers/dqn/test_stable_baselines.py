@@ -66,7 +66,7 @@ def test_one_update_is_stable_baselines3_s():
     generator = torch.Generator().manual_seed(0)
     batch = Batch(
         draw(generator, 8, 4, 84, 84), torch.arange(8) % 4, 3 * torch.randn(8, generator=generator),
-        torch.tensor([0.99, 0.0] * 4), draw(generator, 8, 4, 84, 84), torch.ones(8), np.arange(8),
+        torch.tensor([0.99, 0.0] * 4), draw(generator, 8, 4, 84, 84), None, np.arange(8),
     )  # fmt: skip
     data = peer.common.buffers.ReplayBufferSamples(
         batch.states, batch.actions[:, None], batch.next_states,

@@ -16,12 +16,14 @@ from quire.papers.dqn.learning import (
     double_value,
     td_errors,
     td_loss,
+    value_gradient,
 )
 from quire.papers.dqn.replay import Batch, ReplayBuffer
 from quire.papers.dqn.priorities import Proportional
 from quire.papers.dqn.rmsprop import RMSProp
 from quire.papers.dqn.networks import (
     ConvolutionalNetwork,
+    PatchConvolution,
     LinearNetwork,
     VectorNetwork,
     Dueling,
@@ -71,11 +73,13 @@ __all__ = [
     "double_value",
     "td_errors",
     "td_loss",
+    "value_gradient",
     "ReplayBuffer",
     "Batch",
     "Proportional",
     "RMSProp",
     "ConvolutionalNetwork",
+    "PatchConvolution",
     "LinearNetwork",
     "VectorNetwork",
     "Dueling",

@@ -22,6 +22,7 @@ from quire.papers.dqn.learning import (
     best_value,
     td_errors,
     td_loss,
+    value_gradient,
 )
 from quire.papers.dqn.networks import choose_network
 from quire.papers.dqn.priorities import Proportional
@@ -112,14 +113,15 @@ class DQN:
 
         generator: of these draws; None takes the agent's own.
         """
-        count, own = len(states), generator or self.generator
-        chosen = torch.randint(self.env.actions, (count,), generator=own)
-        explores = torch.rand(count, generator=own) < epsilon
-        if not explores.all():
-            with self.precision():
-                best = self.network(states.to(self.memory.frames.device)).argmax(-1)
-            chosen = torch.where(explores, chosen, best.cpu())
-        return chosen.numpy()
+        count, most = len(states), self.env.actions - 1
+        drawn = torch.rand(2, count, generator=generator or self.generator, dtype=torch.float64)
+        explores, spread = drawn.numpy()
+        chosen = np.minimum((spread * (most + 1)).astype(np.int64), most)
+        if (explores < epsilon).all():
+            return chosen
+        with self.precision():
+            best = self.network(states.to(self.memory.frames.device)).argmax(-1)
+        return np.where(explores < epsilon, chosen, best.cpu().numpy())
 
     @torch.inference_mode()
     def values(self, states: Tensor) -> Tensor:
@@ -153,29 +155,36 @@ class DQN:
         return loss
 
     def update(self) -> Tensor:
-        """One minibatch of the replay; gives its mean loss, a scalar."""
+        """Learn from one minibatch of the replay; gives its mean loss, a scalar."""
         setting = self.setting
         batch = self.memory.sample(setting.batch_size, self.generator)
-        errors = self.errors(batch)
-        loss = (td_loss(errors, clipped=setting.clipped) * batch.weights).sum()
+        with self.precision():
+            values = self.network(batch.states)
+        errors = td_errors(values.detach(), batch.actions, self.targets(batch))
         for weight in self._weights:  # an optimizer's zero_grad costs as much as a small layer
             weight.grad = None
-        loss.backward()
+        values.backward(value_gradient(
+            values.detach(), batch.actions, errors, clipped=setting.clipped, weights=batch.weights
+        ))  # fmt: skip
         self.optimizer.step()
         self.memory.reprioritise(batch.rows, errors)
         self.updates += 1
         if setting.target_every is not None and self.updates % setting.target_every == 0:
             self.target.load_state_dict(self.network.state_dict())
-        return loss.detach() / setting.batch_size
+        return td_loss(errors, clipped=setting.clipped).mean()
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """Reward plus discounted value of the next state, (B,)."""
+        with self.precision():
+            following = self.bootstrap(self.network, self.target, batch.next_states)
+        return batch.rewards + batch.discounts * following.float()
 
     def errors(self, batch: Batch) -> Tensor:
         """TD errors (B,), with a gradient through the values but not through the targets."""
-        with torch.no_grad(), self.precision():
-            following = self.bootstrap(self.network, self.target, batch.next_states)
-            targets = batch.rewards + batch.discounts * following.float()
         with self.precision():
             values = self.network(batch.states)
-        return td_errors(values, batch.actions, targets)
+        return td_errors(values, batch.actions, self.targets(batch))
 
     def _observe(self) -> None:
         self.memory.observe(self.env.frames, self.env.age, self.env.final)

@@ -79,7 +79,7 @@ def double_value(online: Values, target: Values, states: Tensor) -> Tensor:
 
 def td_errors(values: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
     """Targets (B,) less the values (B, A) of the actions (B,) that were taken."""
-    return targets - values.gather(-1, actions[:, None])[:, 0].float()
+    return targets - values.gather(-1, actions[:, None]).squeeze(-1).float()
 
 
 def td_loss(errors: Tensor, *, clipped: bool = False) -> Tensor:
@@ -94,3 +94,28 @@ def td_loss(errors: Tensor, *, clipped: bool = False) -> Tensor:
     if clipped:
         return functional.huber_loss(errors, torch.zeros_like(errors), reduction="none")
     return errors.square() / 2
+
+
+def value_gradient(
+    values: Tensor,
+    actions: Tensor,
+    errors: Tensor,
+    *,
+    clipped: bool = False,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The gradient of the sum of `td_loss` in the values, (B, A): less the error where the action
+    was taken, else 0. From here backwards there is nothing but the network.
+
+    Args:
+        values: (B, A).
+        actions: (B,).
+        errors: TD errors (B,).
+        clipped: Whether an error counts as 1 at most.
+        weights: Of the losses, (B,); None weighs all alike.
+    """
+    slopes = errors.clamp(-1, 1) if clipped else errors
+    slopes = slopes if weights is None else slopes * weights
+    return torch.zeros_like(values).scatter_(
+        -1, actions[:, None], -slopes[:, None].to(values.dtype)
+    )

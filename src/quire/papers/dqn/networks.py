@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from quire.nn import devices
 
 Head = Callable[[int, int, int], nn.Module]
 """From (features, hidden units, actions) to a module (B, features) -> (B, A)."""
@@ -28,6 +31,8 @@ NATURE = (Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3, 1))
 """Of 2015."""
 SMALL = (Convolution(16, 3, 1),)
 """MinAtar's, for planes of 10 x 10."""
+FEW = 36
+"""Frames of less pixels a side than these are small."""
 
 
 class ConvolutionalNetwork(nn.Module):
@@ -43,7 +48,7 @@ class ConvolutionalNetwork(nn.Module):
         head: The hidden layer and the output: `plain_head`, or `Dueling`.
         high: The largest value of a frame.
 
-    Raises ValueError for frames of another type or shape.
+    Raises ValueError for states too small for the layers, and for frames of another type or shape.
 
     Example:
         >>> from quire.papers.dqn import ConvolutionalNetwork
@@ -69,17 +74,61 @@ class ConvolutionalNetwork(nn.Module):
         self.shape, self.high = shape, high
         layers: list[nn.Module] = []
         for filters, size, stride in convolutions:
-            layers += [nn.Conv2d(channels, filters, size, stride), nn.ReLU()]
+            if min(height, width) < size:
+                raise ValueError(f"states of {shape} are too small for {convolutions}")
+            layer: nn.Module
+            if height < FEW:
+                layer = PatchConvolution((channels, height, width), filters, size, stride)
+            else:
+                layer = nn.Conv2d(channels, filters, size, stride)
+            layers += [layer, nn.ReLU(inplace=True)]
             height, width = ((side - size) // stride + 1 for side in (height, width))
             channels = filters
-        if min(height, width) < 1:
-            raise ValueError(f"states of {shape} are too small for {convolutions}")
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.head = (head or plain_head)(channels * height * width, hidden, actions)
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, C, H, W) of uint8 -> (B, A)."""
         return self.head(self.body(scaled(states, self.shape, self.high, self.body[0].weight)))
+
+
+class PatchConvolution(nn.Module):
+    """`nn.Conv2d` on small images: patches are gathered and multiplied at once.
+
+    On a CPU it takes two thirds of the time of a convolution on 10 x 10 planes, forward and
+    backward; on an accelerator it is the convolution.
+
+    Args:
+        shape: (C, H, W) of an image.
+        filters: F.
+        size: Of their squares.
+        stride: Pixels between two of them.
+
+    Example:
+        >>> PatchConvolution((4, 10, 10), 16, 3)(torch.randn(2, 4, 10, 10)).shape
+        torch.Size([2, 16, 8, 8])
+    """
+
+    def __init__(self, shape: tuple[int, ...], filters: int, size: int, stride: int = 1) -> None:
+        super().__init__()
+        layer = nn.Conv2d(shape[0], filters, size, stride)
+        self.weight, self.bias, self.stride = layer.weight, layer.bias, stride
+        pixels = torch.arange(math.prod(shape)).view(shape)
+        patches = pixels.unfold(1, size, stride).unfold(2, size, stride).permute(1, 2, 0, 3, 4)
+        self.sides = patches.shape[:2]
+        self.patches: Tensor
+        self.register_buffer("patches", patches.flatten(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, F, H', W')."""
+        if devices.is_accelerator(images):
+            return functional.conv2d(images, self.weight, self.bias, self.stride)
+        weight = self.weight.flatten(1)
+        rows = images.flatten(1).index_select(1, self.patches).view(-1, weight.shape[1])
+        found = functional.linear(rows, weight, self.bias)
+        return found.view(len(images), -1, len(weight)).mT.reshape(
+            len(images), len(weight), *self.sides
+        )
 
 
 class LinearNetwork(nn.Module):
@@ -152,15 +201,18 @@ def scaled(
     if states.dtype != torch.uint8:
         raise ValueError(f"frames are uint8 from 0 to {high:g}, scaled here and only here; got "
                          f"{str(states.dtype).removeprefix('torch.')}")  # fmt: skip
-    found = states.to(weight.dtype)
-    if found.ndim == 4:  # convolutions on a CPU are a third faster so
-        found = found.contiguous(memory_format=torch.channels_last)
-    return found if high == 1 else found / high
+    if len(shape) == 3 and shape[1] >= FEW:  # convolutions on a CPU are a third faster so
+        found = states.to(weight.dtype, memory_format=torch.channels_last)
+    else:
+        found = states.to(weight.dtype)
+    return found if high == 1 else found.div_(high)
 
 
 def plain_head(features: int, hidden: int, actions: int) -> nn.Module:
     """A hidden layer and an output, (B, features) -> (B, A)."""
-    return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, actions))
+    return nn.Sequential(
+        nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, actions)
+    )
 
 
 class Dueling(nn.Module):
@@ -203,7 +255,7 @@ def network_2015(
 def small_network(
     shape: tuple[int, ...], actions: int, *, head: Head | None = None, high: float = 1.0
 ) -> ConvolutionalNetwork:
-    """MinAtar's own, for frames of less than 36 pixels a side."""
+    """MinAtar's own, for small frames."""
     return ConvolutionalNetwork(
         shape, actions, convolutions=SMALL, hidden=128, head=head, high=high
     )
@@ -218,7 +270,7 @@ def choose_network(shape: tuple[int, ...], actions: int, high: float | None) -> 
         return VectorNetwork(shape[0], actions)
     if high is None or len(shape) != 3:
         raise ValueError(f"no network for states of {shape}: give one with `network=`")
-    if min(shape[1:]) < 36:
+    if min(shape[1:]) < FEW:
         return small_network(shape, actions, high=high)
     if high != 255:
         raise ValueError(f"no network for images from 0 to {high:g}: give one with `network=`")

@@ -29,8 +29,8 @@ class Batch(NamedTuple):
     """(B,), gamma to the power of these steps; 0 where the transition was terminal."""
     next_states: Tensor
     """As `states`; of no meaning where the discount is 0."""
-    weights: Tensor
-    """(B,), of the losses; 1 under uniform draws."""
+    weights: Tensor | None
+    """(B,), of the losses; None under uniform draws."""
     rows: Rows
     """(B,), which rows they are."""
 
@@ -182,15 +182,13 @@ class ReplayBuffer:
         taken = counts.sum(1)
         terminal = (spans["terminal"] & (counts > 0)).any(1)
         powers = self.gamma ** np.arange(self.steps + 1)
-        one = np.ones(len(rows)) if weights is None else weights
-
         return Batch(
             self._stacks(rows),
             self._put(spans["action"][:, 0], np.int64),
             self._put((spans["reward"] * counts * powers[:-1]).sum(1)),
             self._put(np.where(terminal, 0.0, powers[taken])),
             self._stacks(rows + taken * self.lanes),
-            self._put(one),
+            None if weights is None else self._put(weights),
             rows,
         )
 
