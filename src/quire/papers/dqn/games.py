@@ -36,17 +36,26 @@ class Game(Protocol):
     then be at work at the same time.
     """
 
-    name: str
-    """For messages."""
-    actions: int
-    """A: actions are 0 to A - 1."""
-    shape: tuple[int, ...]
-    """Of a frame."""
-    high: float | None
-    """The largest value of a uint8 frame, 255 for pixels and 1 for planes of bits; None where
-    frames are float32 of any range."""
-    repeat: int
-    """Emulator frames that an action lasts."""
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def actions(self) -> int:
+        """A: actions are 0 to A - 1."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame."""
+
+    @property
+    def high(self) -> float | None:
+        """The largest value of a uint8 frame, 255 for pixels and 1 for planes of bits; None where
+        frames are float32 of any range."""
+
+    @property
+    def repeat(self) -> int:
+        """Emulator frames that an action lasts."""
 
     def reset(self, seed: int) -> Frame:
         """Begin an episode; gives its first frame."""

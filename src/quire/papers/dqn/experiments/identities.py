@@ -1,5 +1,7 @@
 """What holds exactly: sizes, the replay, targets, losses, RMSProp, schedules, the tabular limit."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,14 +73,19 @@ def measure_replay(config: Identities, seed: int) -> float:
     env = Lanes([Chain(7, longest=9) for _ in range(lanes)], seed=seed)
     buffer = ReplayBuffer(90, (1, 1, 2), lanes=lanes, stack=stack, steps=steps, gamma=GAMMA)
     generator = np.random.default_rng(seed)
-    tale: list[dict[str, NDArray]] = []
+    tale: list[dict[str, Any]] = []
     episode = np.zeros(lanes, np.int64)
     for _ in range(150):
         episode += env.age == 0
         frames = np.stack([episode % 256, env.age], 1).astype(np.uint8).reshape(lanes, 1, 1, 2)
         buffer.observe(frames, env.age, env.final)
         actions = generator.integers(2, size=lanes)
-        row = {"frame": frames, "age": env.age.copy(), "final": env.final.copy(), "action": actions}
+        row: dict[str, Any] = {
+            "frame": frames,
+            "age": env.age.copy(),
+            "final": env.final.copy(),
+            "action": actions,
+        }
         turn = env.step(actions)
         buffer.record(actions, turn.rewards, turn.terminal)
         tale.append(row | {"reward": turn.rewards, "terminal": turn.terminal})
@@ -93,7 +100,7 @@ def measure_replay(config: Identities, seed: int) -> float:
 
 
 def is_as_told(
-    buffer: ReplayBuffer, number: int, tale: list[dict[str, NDArray]], turn: int, lane: int
+    buffer: ReplayBuffer, number: int, tale: list[dict[str, Any]], turn: int, lane: int
 ) -> bool:
     """Whether a transition of the buffer is what walking along the tale gives.
 
