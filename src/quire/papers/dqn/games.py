@@ -36,17 +36,26 @@ class Game(Protocol):
     then be at work at the same time.
     """
 
-    name: str
-    """For messages."""
-    actions: int
-    """A: actions are 0 to A - 1."""
-    shape: tuple[int, ...]
-    """Of a frame."""
-    high: float | None
-    """The largest value of a uint8 frame, 255 for pixels and 1 for planes of bits; None where
-    frames are float32 of any range."""
-    repeat: int
-    """Emulator frames that an action lasts."""
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def actions(self) -> int:
+        """A: actions are 0 to A - 1."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a frame."""
+
+    @property
+    def high(self) -> float | None:
+        """The largest value of a uint8 frame, 255 for pixels and 1 for planes of bits; None where
+        frames are float32 of any range."""
+
+    @property
+    def repeat(self) -> int:
+        """Emulator frames that an action lasts."""
 
     def reset(self, seed: int) -> Frame:
         """Begin an episode; gives its first frame."""
@@ -97,7 +106,9 @@ class Catch:
     def receive(self) -> Moment:
         """The ball is a row lower."""
         over = self._row == self.size - 1
-        reward = float(over) * (1.0 if self._ball == self._paddle else -1.0)
+        reward = 0.0
+        if over:
+            reward = 1.0 if self._ball == self._paddle else -1.0
         return Moment(self._draw(), reward, over, over)
 
     def _draw(self) -> Frame:

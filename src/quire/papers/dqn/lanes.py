@@ -86,7 +86,7 @@ class Lanes:
         if len(chosen) != len(self):
             raise ValueError(f"{len(self)} lanes take as many actions, got {len(chosen)}")
         acted = ~self.final
-        for lane in np.flatnonzero(acted):
+        for lane in np.flatnonzero(acted).tolist():
             self.games[lane].send(chosen[lane])
         rewards, terminal = np.zeros(len(self)), np.zeros(len(self), np.bool_)
         for lane, game in enumerate(self.games):

@@ -5,7 +5,7 @@ N lanes, C channels, H height, W width.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,8 @@ class Recording:
         columns = 8
         rows = -(-len(chosen) // columns)
         figure = Figure(figsize=(9, 1.25 * rows + 1.8), layout="constrained")
-        top, bottom = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 1.8])
+        parts: Any = figure.subfigures(2, 1, height_ratios=[1.2 * rows, 1.8])
+        top, bottom = parts
         axes = top.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes:
             axis.set_axis_off()
