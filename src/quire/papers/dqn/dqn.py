@@ -158,9 +158,11 @@ class DQN:
         """Learn from one minibatch of the replay; gives its mean loss, a scalar."""
         setting = self.setting
         batch = self.memory.sample(setting.batch_size, self.generator)
+        # Targets first: a captured graph gives its output anew at the next call of the network.
+        targets = self.targets(batch)
         with self.precision():
             values = self.network(batch.states)
-        errors = td_errors(values.detach(), batch.actions, self.targets(batch))
+        errors = td_errors(values.detach(), batch.actions, targets)
         for weight in self._weights:  # an optimizer's zero_grad costs as much as a small layer
             weight.grad = None
         values.backward(value_gradient(
@@ -182,9 +184,10 @@ class DQN:
 
     def errors(self, batch: Batch) -> Tensor:
         """TD errors (B,), with a gradient through the values but not through the targets."""
+        targets = self.targets(batch)
         with self.precision():
             values = self.network(batch.states)
-        return td_errors(values, batch.actions, self.targets(batch))
+        return td_errors(values, batch.actions, targets)
 
     def _observe(self) -> None:
         self.memory.observe(self.env.frames, self.env.age, self.env.final)

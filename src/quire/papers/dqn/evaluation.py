@@ -122,7 +122,11 @@ def best_constant(env: Lanes, *, steps: int) -> float:
 def held_out_states(env: Lanes, count: int, *, every: int = 4, seed: int = 0) -> Tensor:
     """States that a random policy comes to, (count, ...): for the curve of values (section 5.1).
 
-    every: steps of all lanes between two of them.
+    Args:
+        env: Lanes of their own.
+        count: How many.
+        every: Steps of all lanes between two of them.
+        seed: What the random actions follow from.
     """
     kept: list[Tensor] = []
     act = random_policy(env, seed)

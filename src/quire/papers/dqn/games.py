@@ -106,7 +106,9 @@ class Catch:
     def receive(self) -> Moment:
         """The ball is a row lower."""
         over = self._row == self.size - 1
-        reward = float(over) * (1.0 if self._ball == self._paddle else -1.0)
+        reward = 0.0
+        if over:
+            reward = 1.0 if self._ball == self._paddle else -1.0
         return Moment(self._draw(), reward, over, over)
 
     def _draw(self) -> Frame:

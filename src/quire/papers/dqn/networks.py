@@ -126,9 +126,9 @@ class PatchConvolution(nn.Module):
         weight = self.weight.flatten(1)
         rows = images.flatten(1).index_select(1, self.patches).view(-1, weight.shape[1])
         found = functional.linear(rows, weight, self.bias)
-        return found.view(len(images), -1, len(weight)).mT.reshape(
-            len(images), len(weight), *self.sides
-        )
+        rows_each = self.sides[0] * self.sides[1]
+        found = found.view(len(images), rows_each, len(weight)).mT
+        return found.reshape(len(images), len(weight), *self.sides)
 
 
 class LinearNetwork(nn.Module):
@@ -255,7 +255,14 @@ def network_2015(
 def small_network(
     shape: tuple[int, ...], actions: int, *, head: Head | None = None, high: float = 1.0
 ) -> ConvolutionalNetwork:
-    """MinAtar's own, for small frames."""
+    """MinAtar's own, for small frames.
+
+    Args:
+        shape: (C, H, W) of a state.
+        actions: A.
+        head: The hidden layer and the output; None is plain.
+        high: The largest value of a frame, 1 for planes of bits.
+    """
     return ConvolutionalNetwork(
         shape, actions, convolutions=SMALL, hidden=128, head=head, high=high
     )

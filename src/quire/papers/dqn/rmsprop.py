@@ -32,7 +32,7 @@ class RMSProp(torch.optim.Optimizer):
         >>> weight.square().sum().backward()
         >>> optimizer.step()
         >>> round(float(weight.detach()), 4)
-        0.5634
+        0.5636
     """
 
     def __init__(

@@ -28,8 +28,17 @@ def run(folder, stops=(), **overrides):
     "overrides",
     [
         {},
-        {"lanes": 3, "update_every": 2, "target_every": 7, "returns": 2, "double": True},
-        {"alpha": 0.6, "lanes": 2, "dueling": True, "clipped": True, "centred": True},
+        {
+            "lanes": 3,
+            "update_every": 2,
+            "target_every": 7,
+            "returns": 2,
+            "double": True,
+            "alpha": 0.6,
+            "dueling": True,
+            "clipped": True,
+            "centred": True,
+        },
     ],
 )
 def test_a_stopped_run_ends_as_one_that_was_not(tmp_path, overrides):

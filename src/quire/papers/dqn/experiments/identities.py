@@ -73,22 +73,20 @@ def measure_replay(config: Identities, seed: int) -> float:
     env = Lanes([Chain(7, longest=9) for _ in range(lanes)], seed=seed)
     buffer = ReplayBuffer(90, (1, 1, 2), lanes=lanes, stack=stack, steps=steps, gamma=GAMMA)
     generator = np.random.default_rng(seed)
-    tale: list[dict[str, Any]] = []
+    tale: list[dict[str, NDArray[Any]]] = []
     episode = np.zeros(lanes, np.int64)
     for _ in range(150):
         episode += env.age == 0
         frames = np.stack([episode % 256, env.age], 1).astype(np.uint8).reshape(lanes, 1, 1, 2)
         buffer.observe(frames, env.age, env.final)
         actions = generator.integers(2, size=lanes)
-        row: dict[str, Any] = {
-            "frame": frames,
-            "age": env.age.copy(),
-            "final": env.final.copy(),
-            "action": actions,
-        }
+        age, final = env.age.copy(), env.final.copy()
         turn = env.step(actions)
         buffer.record(actions, turn.rewards, turn.terminal)
-        tale.append(row | {"reward": turn.rewards, "terminal": turn.terminal})
+        tale.append({
+            "frame": frames, "age": age, "final": final, "action": actions,
+            "reward": turn.rewards, "terminal": turn.terminal,
+        })  # fmt: skip
     first, after = buffer.range()
     wrong = 0
     for number in range(first, after):
@@ -100,7 +98,7 @@ def measure_replay(config: Identities, seed: int) -> float:
 
 
 def is_as_told(
-    buffer: ReplayBuffer, number: int, tale: list[dict[str, Any]], turn: int, lane: int
+    buffer: ReplayBuffer, number: int, tale: list[dict[str, NDArray[Any]]], turn: int, lane: int
 ) -> bool:
     """Whether a transition of the buffer is what walking along the tale gives.
 
@@ -112,7 +110,7 @@ def is_as_told(
         lane: Whose it is.
     """
 
-    def state(turn: int) -> NDArray:
+    def state(turn: int) -> NDArray[Any]:
         back = [min(k, int(tale[turn]["age"][lane])) for k in range(buffer.stack - 1, -1, -1)]
         return np.concatenate([tale[turn - k]["frame"][lane] for k in back])
 

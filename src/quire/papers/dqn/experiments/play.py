@@ -88,6 +88,8 @@ class Play(Config):
     """Played for each."""
     test_steps: PositiveInt = 10_000
     """Played for a score."""
+    states: PositiveInt = 500
+    """Held out for the curve of values."""
 
 
 def play(config: Play, run: Run) -> Metrics:
@@ -95,7 +97,7 @@ def play(config: Play, run: Run) -> Metrics:
     env = make(config.env, config.lanes, screen=screen(config), seed=run.seed)
     agent = build(config, run, env)
     memory, kept = KeptReplay(agent.memory, run.directory / "replay"), Kept()
-    held_out = held_out_states(open_lanes(config, run, "held out"), HELD_OUT, seed=run.seed)
+    held_out = held_out_states(open_lanes(config, run, "held out"), config.states, seed=run.seed)
     turns = max(1, config.steps // config.lanes)
     every = max(1, turns // config.looks)
     for turn in run.steps(turns, state=(agent, memory, kept)):
@@ -111,8 +113,8 @@ def play(config: Play, run: Run) -> Metrics:
     return metrics
 
 
-LAST, TEST_LANES, HELD_OUT = 100, 8, 500
-"""Episodes of the training score, copies of the game for a test, states of the curve of values."""
+LAST, TEST_LANES = 100, 8
+"""Episodes of the training score, copies of the game for a test."""
 
 
 def screen(config: Play, *, test: bool = False) -> Screen:
