@@ -135,7 +135,8 @@ def _arrays(pattern: BigBirdPattern, length: int, heads: int) -> Arrays:
     first = 0 if pattern.causal else pattern.front
     rows = slice(first, table.shape[1] - pattern.back)
     table = table[:, rows]
-    most = int(table.sum(-1).max())
+    # One block at least, though nobody attends to it, where no row has any.
+    most = max(1, int(table.sum(-1).max(initial=0)))
     # The first `most` of a stable sort by "is not attended to" are the blocks that are, ascending,
     # filled up with blocks that are not.
     blocks = np.argsort(~table, axis=-1, kind="stable")[..., :most].copy()
