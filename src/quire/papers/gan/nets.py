@@ -188,9 +188,9 @@ class Conditional(nn.Module):
 class MinibatchDiscrimination(nn.Module):
     """Beside each row's features how near its minibatch is (Salimans et al. 2016, section 3.2).
 
-    For each kernel k, row i gets the sum over all rows j of exp(-|M_ik - M_jk|), where M_k = T_k x
-    has `dim` numbers and the norm is the sum of absolute values. Samples that are all alike betray
-    themselves. Data and samples must come in minibatches of their own, of one size:
+    For each kernel k, row i gets the sum over all rows j of ``exp(-|M_ik - M_jk|)``, where
+    M_k = T_k x has `dim` numbers and the norm is the sum of absolute values. Samples that are all
+    alike betray themselves. Data and samples must come in minibatches of their own, of one size:
     `GAN(apart=True)`.
 
     Args:
