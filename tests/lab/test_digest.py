@@ -172,6 +172,15 @@ def test_a_local_name_hides_a_definition(digest):
     assert digest("first", first=first) == digest("first", first=changed)
 
 
+def test_an_attribute_set_on_a_definition_leaves_it_as_it_is(digest):
+    method = METHOD + "used.marked = True\nREST = {}\nREST[0], (SECOND, *_) = 1, (2, 3)\n"
+    assert digest("first", method) == digest("first")
+    assert digest("first", method) != digest("first", method.replace("x + 1", "x + 2"))
+    first = FIRST.replace("used\n", "SECOND\n").replace("used(3)", "SECOND")
+    changed = method.replace("(2, 3)", "(4, 3)")
+    assert digest("first", method, first) != digest("first", changed, first)
+
+
 def test_shared_packages_and_the_labs_own_functions_are_followed(digest, monkeypatch):
     first = "from quire import data\ndef first(c, r):\n    data.batches(1)\n"
     reached = reached_by(monkeypatch)

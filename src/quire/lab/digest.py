@@ -80,7 +80,8 @@ class _Source:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
                 for leaf in ast.walk(target):
-                    if isinstance(leaf, ast.Name):
+                    # In `name.attribute = …` the name is read: its definition stays as it was.
+                    if isinstance(leaf, ast.Name) and isinstance(leaf.ctx, ast.Store):
                         self.definitions[leaf.id] = node
         elif isinstance(node, ast.If | ast.Try):
             for child in ast.iter_child_nodes(node):
