@@ -35,6 +35,13 @@ def test_collapse_is_said_and_a_good_look_starts_the_count_again():
     assert said == "samples have collapsed at step 4: their spread is 0.010 of the data's"
 
 
+def test_a_new_generator_may_be_all_alike_until_it_begins():
+    watch = Watch(patience=1, begin=10)
+    assert watch.look(9, EVEN, EVEN, DATA, 0 * DATA) is None
+    assert "collapsed at step 10" in watch.look(10, EVEN, EVEN, DATA, 0 * DATA)
+    assert "saturated at step 1" in Watch(patience=1, begin=10).look(1, WON, -WON, DATA, DATA)
+
+
 def test_both_are_one_line_and_the_state_resumes():
     watch = Watch(patience=2)
     watch.look(1, WON, -WON, DATA, 0 * DATA)
@@ -46,8 +53,8 @@ def test_both_are_one_line_and_the_state_resumes():
 
 
 @pytest.mark.parametrize(
-    "options", [{"saturation": 0.0}, {"collapse": 1.0}, {"patience": 0}], ids=str
+    "options", [{"saturation": 0.0}, {"collapse": 1.0}, {"patience": 0}, {"begin": -1}], ids=str
 )
 def test_what_cannot_be_is_refused(options):
-    with pytest.raises(ValueError, match="between 0 and 1 and patience"):
+    with pytest.raises(ValueError, match="between 0 and 1, patience"):
         Watch(**options)

@@ -25,8 +25,9 @@ class Watch:
         saturation: How near to 0 and 1 these probabilities must be.
         collapse: Largest part of the data's spread that counts as collapsed.
         patience: Looks in a row that must agree.
+        begin: Step before which samples may be all alike, as a new generator's are.
 
-    Raises ValueError for numbers outside (0, 1) or a patience below 1.
+    Raises ValueError for numbers outside (0, 1), a patience below 1 and a negative step.
 
     Example:
         >>> watch = Watch(patience=1)
@@ -36,14 +37,20 @@ class Watch:
     """
 
     def __init__(
-        self, *, saturation: float = 0.01, collapse: float = 0.2, patience: int = 3
+        self,
+        *,
+        saturation: float = 0.01,
+        collapse: float = 0.2,
+        patience: int = 3,
+        begin: int = 0,
     ) -> None:
-        if not (0 < saturation < 1 and 0 < collapse < 1 and patience >= 1):
+        if not (0 < saturation < 1 and 0 < collapse < 1 and patience >= 1 and begin >= 0):
             raise ValueError(
-                "saturation and collapse must be between 0 and 1 and patience at least 1, "
-                f"got {saturation}, {collapse} and {patience}"
+                "saturation and collapse must be between 0 and 1, patience at least 1 and begin "
+                f"at least 0, got {saturation}, {collapse}, {patience} and {begin}"
             )
         self.saturation, self.collapse, self.patience = saturation, collapse, patience
+        self.begin = begin
         self.rows = {"saturated": 0, "collapsed": 0}
         self.since: dict[str, int] = {}
         """Step at which each was first said."""
@@ -72,7 +79,7 @@ class Watch:
         part = own / max(spread, 1e-12)
         found = {
             "saturated": on_samples < self.saturation and on_data > 1 - self.saturation,
-            "collapsed": part < self.collapse,
+            "collapsed": part < self.collapse and step >= self.begin,
         }
         lines = {
             "saturated": f"D is saturated at step {step}: "

@@ -105,7 +105,8 @@ def play(
         choice: Which moment's generator is kept; None keeps the last.
         name: Of the loop.
     """
-    players, kept, watch = make_players(gan, schedule), Kept(), Watch()
+    players, kept = make_players(gan, schedule), Kept()
+    watch = Watch(begin=steps // 5)
     average = make_average(gan.generator, schedule)
     last = gan.generator if average is None else average.module
     best = copy.deepcopy(last) if choice else None

@@ -117,7 +117,7 @@ def points(config: Points, run: Run) -> Metrics:
             for part, rate in zip((gan.discriminator, gan.generator), rates, strict=True)
         )
     )
-    kept, watch = Kept(), Watch()
+    kept, watch = Kept(), Watch(begin=config.steps // 5)
     real = layout.draw(config.test_points, run.rng("test")).to(run.device)
     noise = torch.randn(config.test_points, NOISE, generator=run.rng("test noise")).to(run.device)
     test = Test(real, noise, config.batch_size)
@@ -128,7 +128,7 @@ def points(config: Points, run: Run) -> Metrics:
         start_ahead(config, run, gan, players)
         kept.numbers["slope"] = measure_slope(gan, noise)
     every = max(1, config.steps // LOOKS)
-    kept.numbers.update(every=float(every), begin=config.steps / 5)
+    kept.numbers["every"] = float(every)
     for batch in run.steps(config.steps, Draw(config, run, layout), state=state):
         losses = play(config, gan, players, batch)
         run.log(discriminator_loss=losses[0], generator_loss=losses[1])
@@ -218,7 +218,7 @@ def play(config: Points, gan: GAN, players: Players, batch: Batch) -> tuple[Tens
     return ours, theirs
 
 
-UNROLLED_RATE = 0.1
+UNROLLED_RATE = 0.01
 """Of the plain gradient steps that G looks ahead."""
 
 
@@ -265,8 +265,6 @@ def look(
         if layout.dim == 1:
             grid = layout.grid().to(real.device)
             kept.add("discriminator", gan.score(grid).sigmoid())
-    if step < kept.numbers["begin"]:
-        return None  # a new generator's samples are all alike
     on_data, on_samples = (score_in_turn(gan, x, test.at_once) for x in (real, fake))
     return watch.look(step, on_data, on_samples, real, fake)
 
