@@ -83,6 +83,6 @@ def draw_scores(sigmas: Sequence[float], scores: Mapping[str, Sequence[float]]) 
     ax = figure.subplots()
     for name, values in scores.items():
         ax.semilogx(sigmas, values, "o-", label=name)
-    ax.set(xlabel="sigma", ylabel="mean log-likelihood of the validation set, nats")
+    ax.set(xlabel="sigma", ylabel="validation log-likelihood, nats")
     ax.legend()
     return figure
