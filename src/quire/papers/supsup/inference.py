@@ -97,7 +97,13 @@ def find_slopes(
 def naive_slopes(bank: Bank, x: Tensor, objective: Objective, vectors: Tensor) -> Tensor:
     """`find_slopes` at the uniform mixture, slowly: autograd through a stack of all k vectors.
 
-    vectors: (k, n), every task written out. Gives (G, k).
+    Args:
+        bank: What calls a vector.
+        x: (G, B, ...).
+        objective: L.
+        vectors: (k, n), every task written out.
+
+    Gives (G, k).
     """
     rows = []
     for group in x:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 Shapes = Sequence[torch.Size]
 """Shapes of the masked weights, (outputs, inputs, ...), in their order."""
@@ -28,11 +27,26 @@ class _StraightThrough(torch.autograd.Function):
     def forward(ctx: Any, scores: Tensor, mask: Tensor) -> Tensor:
         return mask.clone()
 
-    # A mask is a step function: the derivative of its straight-through gradient would be wrong.
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+        return _Once.apply(gradient), None
+
+
+class _Once(torch.autograd.Function):
+    """What it is given; to differentiate it is an error.
+
+    A mask is a step function, so the derivative of its straight-through gradient would be wrong.
+    PyTorch's `once_differentiable` cuts the graph there, and what is asked for by name
+    (`autograd.grad`) then comes back without that part, and without a word.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        raise RuntimeError("a straight-through gradient cannot be differentiated again")
 
 
 def pass_through(scores: Tensor, mask: Tensor) -> Tensor:
