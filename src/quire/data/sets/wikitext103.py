@@ -1,5 +1,6 @@
 """WikiText-103: verified articles of English Wikipedia, tokenised into words."""
 
+import re
 from dataclasses import dataclass
 
 from quire.data import store
@@ -26,5 +27,10 @@ class Texts:
 
 
 def wikitext103(root: store.Root = None) -> Texts:
-    """The three parts of WikiText-103. Raises DataMissing, ValueError for a damaged file."""
-    return Texts(*(read_whole(path) for path in store.files("wikitext103", root)))
+    """The three parts of WikiText-103. Raises DataMissing, ValueError for a file without titles."""
+    texts = []
+    for path in store.files("wikitext103", root):
+        texts.append(read_whole(path))
+        if not re.search(r"^ = .+ = *$", texts[-1], re.MULTILINE):
+            raise ValueError(f"{path} has no line that is a title, as in ' = Title = '")
+    return Texts(*texts)

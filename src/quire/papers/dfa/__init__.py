@@ -10,7 +10,6 @@ layer), then the nets of the paper's tasks: `graphs`, `recommenders`, `scenes`, 
 
 from quire.papers.dfa.feedback import (
     Draw,
-    Feedback,
     SharedFeedback,
     IndependentFeedback,
     HadamardFeedback,
@@ -66,7 +65,6 @@ from quire.papers.dfa.language import LanguageModel
 
 __all__ = [
     "Draw",
-    "Feedback",
     "SharedFeedback",
     "IndependentFeedback",
     "HadamardFeedback",

@@ -19,7 +19,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from quire.papers.dfa.feedback import Feedback, SharedFeedback
 
@@ -305,9 +304,19 @@ class Broadcast(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
         return (error, None, None, *ctx.owner.project(error, ctx.places))
+
+
+def refuse_second_derivative() -> None:
+    """Raise RuntimeError in a backward pass that is to be differentiated itself.
+
+    What fixed feedback gives is the gradient of nothing. torch's `once_differentiable` does not
+    see that where gradients of chosen tensors are asked for.
+    """
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        raise RuntimeError("fixed feedback has no second derivative: leave create_graph off")
 
 
 def places_of(taps: Sequence[Tap]) -> tuple[Place, ...]:

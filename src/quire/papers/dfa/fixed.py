@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
+from quire.papers.dfa.direct import refuse_second_derivative
 from quire.papers.dfa.feedback import Draw, uniform
 
 
@@ -115,8 +115,8 @@ class Around(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivative()
         (matrix,) = ctx.saved_tensors
         matrix, layer = matrix.to(error.dtype), ctx.layer
         if isinstance(layer, nn.Linear):

@@ -178,7 +178,7 @@ class FixedChain:
     def __init__(self, net: Perceptron, *, draw: Draw = uniform, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.matrices = [
-            draw(*weight.shape, generator).to(weight) / weight.shape[0] ** 0.5
+            draw(weight.shape[0], weight.shape[1], generator).to(weight) / weight.shape[0] ** 0.5
             for weight, _ in net.pairs()[1:]
         ]
 

@@ -91,7 +91,7 @@ def citations(config: Citations, run: Run) -> Metrics:
     )  # fmt: skip
     model = run.place(model).prepare(documents.x, documents.links)
     optimizer = torch.optim.Adam(groups_of(net, config), lr=config.learning_rate)
-    best, kept = Best("test_accuracy", device=run.device), Kept()
+    best, kept = Best("validation_accuracy", "test_accuracy", device=run.device), Kept()
     measured = {0, config.epochs // 5, config.epochs - 1}
     for epoch in run.steps(config.epochs, state=(model, optimizer, best, kept)):
         model.train()
@@ -101,8 +101,10 @@ def citations(config: Citations, run: Run) -> Metrics:
         model.eval()
         with torch.no_grad():
             right = (model(documents.x, documents.links).argmax(1) == documents.label).double()
-        parts = (100 * right[part].mean() for part in (documents.val, documents.test))
-        best.see(next(parts), test_accuracy=next(parts))
+        best.see(
+            validation_accuracy=100 * right[documents.val].mean(),
+            test_accuracy=100 * right[documents.test].mean(),
+        )
         if epoch in measured:
             cosines = alignment(model, lambda: measure_loss(model, config.net, documents))
             kept.add("epoch", epoch + 1)
@@ -230,7 +232,7 @@ def draw_embedding(hidden: Tensor, label: Tensor) -> Figure:
 
 def measure_without_layers(documents: Documents) -> Metrics:
     """Accuracy of the commonest training topic, and of labels that flow over the links, %."""
-    x, label, links, train, _, test = documents
+    _, label, links, train, _, test = documents
     known = torch.zeros(len(label), dtype=torch.bool, device=label.device)
     known[train] = True
     flowed = propagate_labels(label, known, links).argmax(1)

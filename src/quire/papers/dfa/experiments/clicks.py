@@ -104,9 +104,10 @@ class Stopper:
 def clicks(config: Clicks, run: Run) -> Metrics:
     """Area under the curve and log-loss of the tested impressions, pooled over the folds."""
     table = load_table(config, run)
-    scores, labels, cosines = [], [], []
+    scores, labels, cosines, validated = [], [], [], []
     for fold, part in enumerate(split(len(table.label), config.folds, run)):
-        model = train(config, table, part, fold, run)
+        model, best = train(config, table, part, fold, run)
+        validated.append(best)
         scores.append(score(model, table, part.test, run))
         labels.append(torch.from_numpy(np.asarray(table.label[part.test])).to(run.device))
         if config.net != "fm":
@@ -116,14 +117,17 @@ def clicks(config: Clicks, run: Run) -> Metrics:
             cosines.append(torch.stack(list(found.values())).nan_to_num(0.0).min())
     pooled, label = torch.cat(scores), torch.cat(labels)
     metrics = {
+        "validation_auc": sum(validated) / len(validated),
         "auc": float(measure_auc(pooled, label)),
         "log_loss": float(F.binary_cross_entropy_with_logits(pooled, label.double())),
     }
     return metrics | ({"alignment": float(torch.stack(cosines).mean())} if cosines else {})
 
 
-def train(config: Clicks, table: Table, part: Part, fold: int, run: Run) -> DirectFeedback:
-    """A net after training on one split, with its best weights."""
+def train(
+    config: Clicks, table: Table, part: Part, fold: int, run: Run
+) -> tuple[DirectFeedback, float]:
+    """A net after training on one split, with its best weights, and what it reached with them."""
     model = make_model(config, table, run.seed)
     model = model.to(run.device)
     if config.net != "fm":
@@ -149,7 +153,7 @@ def train(config: Clicks, table: Table, part: Part, fold: int, run: Run) -> Dire
             if stopper.see(found, model) >= config.patience:
                 run.stop()
     model.load_state_dict(stopper.weights)
-    return model
+    return model, stopper.best
 
 
 def make_model(config: Clicks, table: Table, seed: int) -> DirectFeedback:
@@ -236,7 +240,7 @@ def load_table(config: Clicks, run: Run) -> Table:
     columns = [bucket(column) for column in sample.number.T] + list(sample.category.T)
     places, total = [], 0
     for column in columns:
-        values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+        _, place, counts = np.unique(column, return_inverse=True, return_counts=True)
         known = counts >= LEAST
         number = np.where(known, known.cumsum(), 0)  # 0 for all that are rare
         places.append(total + number[place])

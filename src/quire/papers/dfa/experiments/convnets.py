@@ -11,7 +11,7 @@ from quire.lab import Config, Metrics, Run
 from quire.lab.training import update
 from quire.papers.dfa.alignment import alignment
 from quire.papers.dfa.direct import DirectFeedback
-from quire.papers.dfa.experiments.pictures import PictureName, Pictures, load_pictures
+from quire.papers.dfa.experiments.pictures import PictureName, load_pictures
 from quire.papers.dfa.fixed import FeedbackAlignment
 from quire.papers.dfa.placements import after_activations
 
@@ -38,7 +38,7 @@ class Convnets(Config):
     steps: PositiveInt = 600
     """Minibatches."""
     train_examples: PositiveInt = 60_000
-    """Pictures to train on."""
+    """Pictures to train on, a tenth of which is kept for validation."""
     test_examples: PositiveInt = 10_000
     """Pictures to test on."""
 
@@ -71,7 +71,8 @@ def convnets(config: Convnets, run: Run) -> Metrics:
     x, label = pictures.train[:MEASURED], pictures.train_label[:MEASURED]
     cosines = alignment(direct, lambda: F.cross_entropy(direct(x), label))
     return {
-        "test_error": measure_error(net, pictures),
+        "validation_error": measure_error(net, pictures.val, pictures.val_label),
+        "test_error": measure_error(net, pictures.test, pictures.test_label),
         "dense_alignment": float(cosines[marks[-1]]),
         "convolution_alignment": float(torch.stack([cosines[m] for m in marks[:-1]]).mean()),
     }
@@ -91,9 +92,9 @@ def make_net(shape: torch.Size, widths: tuple[int, ...]) -> nn.Sequential:
     )
 
 
-def measure_error(net: nn.Module, pictures: Pictures) -> float:
-    """Wrong test pictures, %."""
+def measure_error(net: nn.Module, x: Tensor, label: Tensor) -> float:
+    """Wrong answers, %."""
     net.eval()
     with torch.no_grad():
-        answers: list[Tensor] = [net(part).argmax(1) for part in pictures.test.split(AT_ONCE)]
-    return 100 * float((torch.cat(answers) != pictures.test_label).double().mean())
+        answers: list[Tensor] = [net(part).argmax(1) for part in x.split(AT_ONCE)]
+    return 100 * float((torch.cat(answers) != label).double().mean())

@@ -57,7 +57,7 @@ def edges(config: Edges, run: Run) -> Metrics:
     )
     model = run.place(model).prepare(split.x, split.links)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    best = Best("auc", "precision", device=run.device)
+    best = Best("validation_auc", "auc", "precision", device=run.device)
     for _ in run.steps(config.epochs, state=(model, optimizer, best)):
         loss = measure_loss(model, split, run)
         update(loss, model, optimizer)
@@ -65,7 +65,7 @@ def edges(config: Edges, run: Run) -> Metrics:
         with torch.no_grad():
             z = model(split.x, split.links)
             best.see(
-                measure_auc(score_links(z, split.val.edge), split.val.label),
+                validation_auc=measure_auc(score_links(z, split.val.edge), split.val.label),
                 auc=measure_auc(score_links(z, split.test.edge), split.test.label),
                 precision=measure_precision(score_links(z, split.test.edge), split.test.label),
             )

@@ -180,6 +180,7 @@ def report(
     cosines = torch.stack(list(alignment(model, lambda: measure_loss(model, x, y)).values()))
     found = [float(cosine) for cosine in cosines.nan_to_num(0.0)]
     return {
+        "validation_perplexity": float(torch.tensor(kept.numbers["best"]).exp()),
         "perplexity": float(torch.tensor(kept.numbers["test"]).exp()),
         "bigram_perplexity": bigram_perplexity(corpus),
         "alignment": min(found),

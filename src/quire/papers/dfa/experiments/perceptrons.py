@@ -62,7 +62,7 @@ class Perceptrons(Config):
     steps: PositiveInt = 2345
     """Minibatches; 469 of 128 are an epoch."""
     train_examples: PositiveInt = 60_000
-    """Pictures to train on."""
+    """Pictures to train on, a tenth of which is kept for validation."""
 
 
 def perceptrons(config: Perceptrons, run: Run) -> Metrics:
@@ -89,6 +89,7 @@ def perceptrons(config: Perceptrons, run: Run) -> Metrics:
             kept.add("step", step + 1)
             kept.add("cosines", measure_alignment(net, rule, pictures))
     metrics = {
+        "validation_error": measure_error(net, pictures.val, pictures.val_label),
         "test_error": measure_error(net, pictures.test, pictures.test_label),
         "train_error": measure_error(net, pictures.train, pictures.train_label),
     }

@@ -13,10 +13,12 @@ PictureName = Literal["mnist", "fashion_mnist", "cifar10"]
 
 
 class Pictures(NamedTuple):
-    """Training and test pictures as rows (N, D) with mean zero, and labels (N,)."""
+    """Pictures, rows (N, D) or (N, C, H, W), about mean zero, and labels (N,) of three parts."""
 
     train: Tensor
     train_label: Tensor
+    val: Tensor
+    val_label: Tensor
     test: Tensor
     test_label: Tensor
 
@@ -26,10 +28,12 @@ def load_pictures(
 ) -> Pictures:
     """The first pictures of a data set, values / 255 less the training mean.
 
+    The last tenth of those to train on is kept for validation.
+
     Args:
         run: Where it lies and where it goes.
         name: Which data set.
-        train: At most so many to train on.
+        train: At most so many to train and to validate on.
         test: At most so many to test on.
         flat: Whether a picture is a row, (N, D), or stays (N, C, H, W).
     """
@@ -45,5 +49,9 @@ def load_pictures(
         label = torch.from_numpy(np.ascontiguousarray(images.label[:count]))
         x = pixels.to(run.device).float() / 255
         parts += [x.flatten(1) if flat else x, label.to(run.device)]
-    mean = parts[0].mean()
-    return Pictures(parts[0] - mean, parts[1], parts[2] - mean, parts[3])
+    x, label, test_x, test_label = parts
+    kept = len(x) - len(x) // 10
+    mean = x[:kept].mean()
+    return Pictures(
+        x[:kept] - mean, label[:kept], x[kept:] - mean, label[kept:], test_x - mean, test_label
+    )

@@ -42,23 +42,24 @@ def measure_neighbours(embedded: Tensor, label: Tensor) -> Tensor:
 
 
 class Best:
-    """What was reported when the validation score was best so far: give it to `run.steps`.
+    """What was measured when the first number was highest so far: give it to `run.steps`.
 
-    names: of what is kept. device: where the numbers stay, so that no step waits for them.
+    names: of what is kept, that of the compared number first. device: where the numbers stay, so
+    that no step waits for them.
     """
 
     def __init__(self, *names: str, device: torch.device) -> None:
         self.names = names
-        self.values = torch.full((1 + len(names),), -torch.inf, device=device).double()
+        self.values = torch.full((len(names),), -torch.inf, device=device).double()
 
-    def see(self, validation: Tensor, **reported: Tensor) -> None:
-        """Keep `reported` where `validation` is higher than ever before."""
-        new = torch.stack([validation.double(), *(reported[n].double() for n in self.names)])
+    def see(self, **measured: Tensor) -> None:
+        """Keep these numbers where the first one is higher than ever before."""
+        new = torch.stack([measured[name].double() for name in self.names])
         self.values = torch.where(new[0] > self.values[0], new, self.values)
 
     def read(self) -> dict[str, float]:
         """The kept values by name."""
-        return dict(zip(self.names, self.values[1:].tolist(), strict=True))
+        return dict(zip(self.names, self.values.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The kept values."""
