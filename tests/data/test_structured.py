@@ -12,6 +12,7 @@ from data.test_store import Server, offer
 from quire import data
 from quire.data import DATASETS, store
 from quire.data.arrays import read_npz
+from quire.data.sets.criteo import index_log
 from quire.data.sets.nasbench201 import EDGES, OPERATIONS
 from quire.data.sets.protein import FAMILIES, LETTERS
 from quire.data.sets.sokoban import LEGEND
@@ -49,8 +50,19 @@ def test_graphs(tmp_path: Path) -> None:
     assert read.has_feature.all()
     graph(tmp_path, has_features=np.array([True, True, False]))
     assert not data.planetoid(tmp_path, "pubmed_partial").has_feature[2]
-    with pytest.raises(ValueError, match=r"graph must be one of cora, citeseer, .* got 'pubmed'"):
+    with pytest.raises(ValueError, match=r"graph must be one of cora, citeseer, .* got 'reddit'"):
+        data.planetoid(tmp_path, "reddit")
+
+
+def test_a_graph_that_is_put_there_by_hand(tmp_path: Path) -> None:
+    graph(tmp_path)
+    with pytest.raises(
+        store.DataMissing, match=r"planetoid: pubmed\.npz not found in .* by hand npz"
+    ):
         data.planetoid(tmp_path, "pubmed")
+    where = folder(tmp_path, "planetoid")
+    (where / "cora.npz").rename(where / "pubmed.npz")
+    assert data.planetoid(tmp_path, "pubmed").feature.shape == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +128,60 @@ def test_views(tmp_path: Path) -> None:
     assert views.image.shape == (2, 3, 3, 4)
     assert views.pose.dtype == np.float32
     assert (views.focal, views.near, views.far) == (2.5, 2, 6)
+    assert views.test.tolist() == [True, False]
     np.savez(path, images_rgba_premultiplied=image, poses=pose[:1], focal=np.float32(2.5))
     with pytest.raises(ValueError, match="expected V uint8 images of 4 channels, V poses"):
         data.nerf(tmp_path)
+
+
+def test_a_scene_that_is_put_there_by_hand(tmp_path: Path) -> None:
+    path = folder(tmp_path, "nerf") / "fern.npz"
+    with pytest.raises(store.DataMissing, match=r"nerf: fern\.npz not found"):
+        data.nerf(tmp_path, "fern")
+    image, pose = np.ones((2, 3, 3, 4), np.uint8), np.stack([np.eye(4)] * 2)
+    np.savez(
+        path, images_rgba_premultiplied=image, poses=pose, focal=np.float32(2.5),
+        test=np.array([False, True]), near=np.float32(1), far=np.float32(9),
+    )  # fmt: skip
+    views = data.nerf(tmp_path, "fern")
+    assert (views.test.tolist(), views.near, views.far) == ([False, True], 1, 9)
+    with pytest.raises(ValueError, match="scene must be a name of letters"):
+        data.nerf(tmp_path, "../fern")
+
+
+def test_a_whole_log_of_clicks(tmp_path: Path) -> None:
+    row = "\t".join(["{}", "{}", *["5"] * 11, "", *["{}"] * 26]) + "\n"
+    source = tmp_path / "train.txt"
+    source.write_text(
+        "".join(row.format(i % 2, i % 3, *["ab" if i < 3 else "cd"] * 26) for i in range(8))
+    )
+    where = folder(tmp_path, "criteo")
+    with pytest.raises(store.DataMissing, match=r"criteo: label\.npy, place\.npy, sizes\.npy"):
+        data.criteo(tmp_path)
+    index_log(source, where, least=3)
+    log = data.criteo(tmp_path)
+    assert log.label.tolist() == [0, 1] * 4
+    assert log.place.shape == (8, 39)
+    assert log.sizes.tolist() == [3, *[2] * 12, *[3] * 26]
+    assert log.place[:, 0].tolist() == [1, 2, 0, 1, 2, 0, 1, 2]  # 2 is seen twice: too rarely
+    assert log.place[:, 13].tolist() == [1] * 3 + [2] * 5
+    for line, message in (("1\t2\n", "a label and 39 fields expected"),
+                          (row.format(1, "x", *["ab"] * 26), "a number is none")):  # fmt: skip
+        source.write_text(line)
+        with pytest.raises(ValueError, match=rf"line 1: {message}"):
+            index_log(source, where)
+    np.save(where / "label.npy", np.zeros(3, np.uint8))
+    with pytest.raises(ValueError, match="do not fit together"):
+        data.criteo(tmp_path)
+    (where / "label.npy").write_bytes(b"no")
+    with pytest.raises(ValueError, match="holds no whole npy files"):
+        data.criteo(tmp_path)
+
+
+def test_parts_of_wikitext(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        (folder(tmp_path, "wikitext103") / f"wiki.{part}.tokens").write_text(f" = {part} =\n")
+    assert data.wikitext103(tmp_path).valid == " = valid =\n"
 
 
 def test_faces(tmp_path: Path) -> None:

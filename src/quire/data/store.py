@@ -83,6 +83,21 @@ def files(name: str, root: Root = None) -> list[Path]:
     return found
 
 
+def by_hand(name: str, file: str, what: str, root: Root = None) -> Path:
+    """A file beside those of a dataset's layout, which nothing downloads.
+
+    name: the dataset's. file: under its folder; a compressed form may be there. what: what to put
+    there. Raises DataMissing if it is not there.
+    """
+    check_root(root)
+    where = folder(name, root)
+    path = locate(where / file)
+    if path is None:
+        raise DataMissing(f"{name}: {file} not found in {where}; put there by hand {what} "
+                          f"({dataset(name).home})")  # fmt: skip
+    return path
+
+
 def status(name: str, root: Root = None) -> Status:
     """Whether a dataset is here. Reads no file and downloads nothing."""
     entry = dataset(name)

@@ -13,6 +13,8 @@ from quire.data.arrays import read_npz
 from quire.data.catalogue import Dataset, versions
 
 GRAPHS = ("cora", "citeseer", "pubmed_partial")
+WHOLE = "pubmed"
+"""A graph that no address offers in this form."""
 DATASET = Dataset(
     summary="citation graphs with the public split: Cora, CiteSeer, and PubMed with few features",
     licence="MIT (the repository)",
@@ -22,7 +24,7 @@ DATASET = Dataset(
     "x_indptr and x_shape (features in compressed rows), y, edge_index (2 x E, both directions), "
     "train_mask, val_mask and test_mask",
     note="pubmed_partial has features for 1,060 of its 19,717 documents: for methods that use the "
-    "structure alone.",
+    "structure alone. The whole of it is read from pubmed.npz, put there by hand in the same form.",
     known=versions(
         {
             "from the repository's data/ind.*": """
@@ -62,12 +64,15 @@ def planetoid(root: store.Root = None, graph: str = "cora") -> Graph:
     """A citation graph with the public split: 20 documents a class to train on, 500, 1,000.
 
     graph: "cora" (2,708 documents, 7 topics), "citeseer" (3,327, 6; the label of 15 isolated ones
-    that are in no part is 0) or "pubmed_partial" (19,717, 3). Raises DataMissing, and ValueError
-    for another graph or a damaged file.
+    that are in no part is 0), "pubmed_partial" (19,717, 3), or "pubmed", which is put there by
+    hand. Raises DataMissing, and ValueError for another graph or a damaged file.
     """
-    if graph not in GRAPHS:
-        raise ValueError(f"graph must be one of {', '.join(GRAPHS)}, got {graph!r}")
-    path = store.files("planetoid", root)[GRAPHS.index(graph)]
+    if graph not in (*GRAPHS, WHOLE):
+        raise ValueError(f"graph must be one of {', '.join((*GRAPHS, WHOLE))}, got {graph!r}")
+    if graph == WHOLE:
+        path = store.by_hand("planetoid", f"{WHOLE}.npz", DATASET.by_hand, root)
+    else:
+        path = store.files("planetoid", root)[GRAPHS.index(graph)]
     keys = ("x_data", "x_indices", "x_indptr", "x_shape", "y", "edge_index")
     masks = ("train_mask", "val_mask", "test_mask")
     read = read_npz(path, (*keys, *masks))

@@ -1,0 +1,1 @@
+"""What the papers on direct feedback alignment say, and what was run of it."""
