@@ -3,7 +3,20 @@
 import numpy as np
 import torch
 
-from quire.papers.dfa.experiments.clicks import Order, Shifted, Stopper, Table, bucket, split, take
+from quire.data.sets.criteo import index_log
+from quire.lab.testing import run_in
+from quire.papers.dfa.experiments.clicks import (
+    Clicks,
+    Order,
+    Shifted,
+    Stopper,
+    Table,
+    bucket,
+    clicks,
+    load_table,
+    split,
+    take,
+)
 
 
 class FakeRun:
@@ -54,3 +67,19 @@ def test_a_stopper_keeps_the_best_weights() -> None:
     other = Stopper(model)
     other.load_state_dict(stopper.state_dict())
     assert other.see(0.6, model) == 3
+
+
+def test_the_whole_log_is_read_where_it_is(tmp_path) -> None:
+    rows = "\t".join(["{}", *["{}"] * 13, *["ab"] * 26]) + "\n"
+    source = tmp_path / "train.txt"
+    source.write_text("".join(rows.format(i % 2, *[i % 2] * 13) for i in range(60)))
+    index_log(source, tmp_path / "data" / "criteo")
+    config = Clicks(log="criteo", dim=2, hidden=(4,), crosses=2, epochs=2, batch_size=16,
+                    learning_rate=0.05)  # fmt: skip
+    run = run_in(tmp_path / "run", config, data=tmp_path / "data")
+    table = load_table(config, run)
+    assert table.values == 13 * 3 + 26 * 2
+    x, _ = take(table, np.arange(2), run)
+    assert x.min() >= 0
+    assert (x[:, 0].tolist(), x[0, 13:15].tolist()) == ([1, 2], [40, 42])
+    assert clicks(config, run).keys() == {"validation_auc", "auc", "log_loss", "alignment"}
