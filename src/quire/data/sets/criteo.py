@@ -18,7 +18,7 @@ NUMBERS, FIELDS = 13, 39
 DATASET = Dataset(
     summary="Criteo's Display Advertising Challenge, 45.8 million impressions with 39 fields",
     licence="the terms of the challenge, research only",
-    home="https://ailab.criteo.com/ressources/",
+    home="https://www.kaggle.com/c/criteo-display-ad-challenge",
     layouts=(("label.npy", "place.npy", "sizes.npy"),),
     by_hand="what quire.data.sets.criteo.index_log(train_txt, folder) makes of the challenge's "
     "train.txt (11 GB)",

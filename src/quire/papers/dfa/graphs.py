@@ -2,7 +2,7 @@
 
 N nodes, E directed edges source -> target, F features, D width, H heads.
 
-Nets take (x, links). Features x (N, F) may be a sparse COO tensor, which spares most of a citation
+Nets take (x, links). Features x (N, F) may be a sparse tensor, which spares most of a citation
 graph's first product. What is fixed of a graph (degrees, normalised weights) is computed once.
 """
 
@@ -85,7 +85,7 @@ def normalize_rows(x: Tensor) -> Tensor:
 
 
 def drop_features(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout of features (N, F), dense or sparse COO, where zeros have nothing to drop."""
+    """Dropout of features (N, F), dense or sparse, where zeros have nothing to drop."""
     if not training or p == 0:
         return x
     if not x.is_sparse:
@@ -426,7 +426,11 @@ def score_links(z: Tensor, edge: Tensor) -> Tensor:
 def propagate_labels(label: Tensor, known: Tensor, links: Links, *, steps: int = 50) -> Tensor:
     """Shares of classes (N, O) that flow from the known labels over the edges, without features.
 
-    label: (N,) int64. known: (N,) bool, whose labels are put back at each of the `steps`.
+    Args:
+        label: (N,) int64.
+        known: (N,) bool, whose labels are put back at each step.
+        links: Over which they flow, with A_hat's weights.
+        steps: How often.
     """
     classes = int(label.max()) + 1
     given = F.one_hot(label, classes).to(links.normalized.dtype) * known[:, None]

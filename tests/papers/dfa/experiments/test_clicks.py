@@ -1,9 +1,23 @@
 """Click logs: places, parts, orders, early stopping."""
 
 import numpy as np
+import pytest
 import torch
 
-from quire.papers.dfa.experiments.clicks import Order, Shifted, Stopper, Table, bucket, split, take
+from quire.data.sets.criteo import index_log
+from quire.lab.testing import run_in
+from quire.papers.dfa.experiments.clicks import (
+    Clicks,
+    Order,
+    Shifted,
+    Stopper,
+    Table,
+    bucket,
+    clicks,
+    load_table,
+    split,
+    take,
+)
 
 
 class FakeRun:
@@ -24,6 +38,8 @@ def test_every_row_is_tested_once_and_never_trained_on_then() -> None:
     assert sorted(tested) == list(range(53))
     (single,) = split(100, 1, FakeRun())
     assert [len(part) for part in single] == [80, 10, 10]
+    with pytest.raises(ValueError, match="folds must be 1, for one random split, or 3 or more"):
+        split(53, 2, FakeRun())
 
 
 def test_an_order_follows_from_seed_and_epoch() -> None:
@@ -54,3 +70,19 @@ def test_a_stopper_keeps_the_best_weights() -> None:
     other = Stopper(model)
     other.load_state_dict(stopper.state_dict())
     assert other.see(0.6, model) == 3
+
+
+def test_the_whole_log_is_read_where_it_is(tmp_path) -> None:
+    rows = "\t".join(["{}", *["{}"] * 13, *["ab"] * 26]) + "\n"
+    source = tmp_path / "train.txt"
+    source.write_text("".join(rows.format(i % 2, *[i % 2] * 13) for i in range(60)))
+    index_log(source, tmp_path / "data" / "criteo")
+    config = Clicks(log="criteo", dim=2, hidden=(4,), crosses=2, epochs=2, batch_size=16,
+                    learning_rate=0.05)  # fmt: skip
+    run = run_in(tmp_path / "run", config, data=tmp_path / "data")
+    table = load_table(config, run)
+    assert table.values == 13 * 3 + 26 * 2
+    x, _ = take(table, np.arange(2), run)
+    assert x.min() >= 0
+    assert (x[:, 0].tolist(), x[0, 13:15].tolist()) == ([1, 2], [40, 42])
+    assert clicks(config, run).keys() == {"validation_auc", "auc", "log_loss", "alignment"}

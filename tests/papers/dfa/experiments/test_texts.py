@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+from quire.data.sets.wikitext103 import Texts
 from quire.papers.dfa.experiments.language_models import LanguageModels, Plateau, rate_at
-from quire.papers.dfa.experiments.texts import Corpus, bigram_perplexity, spell
+from quire.papers.dfa.experiments.texts import Corpus, bigram_perplexity, encode_pieces, spell
 
 
 def test_characters_are_numbered_and_parts_stay_where_they_are() -> None:
@@ -28,6 +29,16 @@ def test_rare_characters_are_one() -> None:
     assert kinds == 97
     assert (test == 96).all()  # x was never in the training part
     assert train.max() == 96
+
+
+def test_pieces_of_words() -> None:
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    line = " the cat sat on the mat \n \n"
+    parts, kinds = encode_pieces(Texts(line * 50, line * 2, line), 100, 9)
+    assert [len(part) for part in parts] == [100, 9, 6]
+    assert parts[0][:6].tolist() == parts[2].tolist()  # six words, a piece each
+    assert parts[2][0] == parts[2][4]
+    assert max(part.max() for part in parts) < kinds < 40
 
 
 def test_bigrams_by_hand() -> None:
