@@ -278,6 +278,21 @@ def test_compiled_without_a_break(backend) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+def test_under_data_parallel_training(tmp_path) -> None:
+    net, (x, label) = dense(), batch()
+    model = DirectFeedback(net, ["1", "3"])
+    wanted = gradients(net, F.cross_entropy(model(x), label))
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+    )
+    try:
+        replica = nn.parallel.DistributedDataParallel(model)
+        found = gradients(net, F.cross_entropy(replica(x), label))
+    finally:
+        torch.distributed.destroy_process_group()
+    torch.testing.assert_close(found, wanted)
+
+
 def test_there_is_no_second_derivative() -> None:
     net, (x, _) = dense(), batch()
     loss = DirectFeedback(net, ["1"])(x).sin().sum()

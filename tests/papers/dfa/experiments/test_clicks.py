@@ -1,6 +1,7 @@
 """Click logs: places, parts, orders, early stopping."""
 
 import numpy as np
+import pytest
 import torch
 
 from quire.data.sets.criteo import index_log
@@ -37,6 +38,8 @@ def test_every_row_is_tested_once_and_never_trained_on_then() -> None:
     assert sorted(tested) == list(range(53))
     (single,) = split(100, 1, FakeRun())
     assert [len(part) for part in single] == [80, 10, 10]
+    with pytest.raises(ValueError, match="folds must be 1, for one random split, or 3 or more"):
+        split(53, 2, FakeRun())
 
 
 def test_an_order_follows_from_seed_and_epoch() -> None:

@@ -31,7 +31,7 @@ def test_students_descend_and_agree_where_feedback_leads(tmp_path) -> None:
     run = run_in(tmp_path, Theory())
     ends = []
     for rule in ("direct", "backward"):
-        students = Students(run)
+        students = Students(run, 200)
         before = students.measure()[0]
         for _ in range(200):
             students.descend(rule, 0.02)

@@ -217,7 +217,12 @@ class Order:
 
 
 def split(count: int, folds: int, run: Run) -> list[Part]:
-    """Random parts of N rows: each fold is tested once, and the next one validates."""
+    """Random parts of N rows: each fold is tested once, and the next one validates.
+
+    Raises ValueError for two folds, which leave nothing to train on.
+    """
+    if folds == 2:
+        raise ValueError("folds must be 1, for one random split, or 3 or more, got 2")
     generator = np.random.default_rng((run.seed, count))
     order = generator.permutation(count)
     tenths = np.array_split(order, 10 if folds == 1 else folds)

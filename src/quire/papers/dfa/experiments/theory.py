@@ -51,15 +51,20 @@ def theory(config: Theory, run: Run) -> Metrics:
 
 
 class Students(torch.nn.Module):
-    """Two linear students of one teacher with one feedback, from two starts: S = 2."""
+    """Two linear students of one teacher with one feedback, from two starts: S = 2.
 
+    run: where they come from and go. steps: so many measurements are kept, on the device.
+    """
+
+    measured: Tensor
     teacher: Tensor
     feedback: Tensor
     first: Tensor
     second: Tensor
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, steps: int) -> None:
         super().__init__()
+        self.register_buffer("measured", torch.zeros(steps, 3).double())
         generator = run.rng("weights")
         teacher = torch.randn(OUTPUTS, INPUTS, generator=generator) / INPUTS**0.5
         feedback = normal(OUTPUTS, HIDDEN, generator) / HIDDEN**0.5
@@ -94,12 +99,11 @@ def flat_cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def follow_linear(config: Theory, run: Run) -> Metrics:
     """Both students, looked at after every step."""
-    students, kept = Students(run).to(run.device), Kept()
-    for _ in run.steps(config.steps, state=(students, kept)):
-        kept.add("measured", students.measure())
+    students = Students(run, config.steps).to(run.device)
+    for step in run.steps(config.steps, state=(students,)):
+        students.measured[step] = students.measure()
         students.descend(config.rule, config.learning_rate)
-    measured = torch.tensor(kept.series["measured"], dtype=torch.float64)
-    loss, weights, gradients = measured.T
+    loss, weights, gradients = students.measured.T.cpu()
     steps = list(range(len(loss)))
     every = max(1, len(steps) // 200)
     for name, curve in (("loss", loss), ("weights", weights), ("gradients", gradients)):
