@@ -277,7 +277,10 @@ def test_changed_presets_take_a_real_step(name, experiment, preset):
         return
     assert done.returncode == 0, done.stderr
     (line,) = [row for row in done.stdout.splitlines() if row.startswith("probe: ")]
-    assert "error" not in json.loads(line.removeprefix("probe: ")), line
+    error = json.loads(line.removeprefix("probe: ")).get("error")
+    if error and "put there by hand" in error:
+        pytest.skip(error)  # a file that only its user has, beside a dataset that is here
+    assert not error, line
 
 
 GLANCE, PATIENCE = 5, 30

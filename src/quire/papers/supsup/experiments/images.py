@@ -91,7 +91,7 @@ class FolderTasks:
         ways: Classes of a task.
         device: Where images go.
 
-    Raises FileNotFoundError without class folders, ValueError where train and val differ in them.
+    Raises DataMissing without class folders, ValueError where train and val differ in them.
     """
 
     def __init__(self, root: Path, ways: int, device: torch.device) -> None:
@@ -102,7 +102,10 @@ class FolderTasks:
             for part in ("train", "val")
         ]  # fmt: skip
         if not self.classes[0]:
-            raise FileNotFoundError(f"imagenet: no class folders in {root / 'train'}")
+            raise data.DataMissing(
+                f"imagenet: no class folders in {root / 'train'}; put there by hand the folders "
+                "train and val of ILSVRC 2012, one a class (https://image-net.org)"
+            )
         if self.classes[0] != self.classes[1]:
             raise ValueError("imagenet: train and val must have the same class folders")
         self.count = len(self.classes[0]) // ways
