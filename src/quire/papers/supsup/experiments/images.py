@@ -102,7 +102,7 @@ class FolderTasks:
             for part in ("train", "val")
         ]  # fmt: skip
         if not self.classes[0]:
-            raise FileNotFoundError(f"imagenet: no class folders in {root / 'train'}")
+            raise FileNotFoundError(f"imagenet: no data, no class folders in {root / 'train'}")
         if self.classes[0] != self.classes[1]:
             raise ValueError("imagenet: train and val must have the same class folders")
         self.count = len(self.classes[0]) // ways
