@@ -173,7 +173,8 @@ class MaskBank(nn.Module):
         """x (B, ...) -> logits (B, S) under the mask of `task`: a number, or one a row, (B,)."""
         if isinstance(task, int):
             mask = self._masks(torch.tensor([self._known(task)], device=self.bits.device))[0]
-            return self.net(x, mask, self.statistics[task])
+            # A copy: in training mode normalisation writes into what it is given.
+            return self.net(x, mask, self.statistics[task].clone())
         if task.shape != (len(x),):
             raise ValueError(f"task must be a number or ({len(x)},), got {tuple(task.shape)}")
         each = torch.func.vmap(self.call, randomness="different")
