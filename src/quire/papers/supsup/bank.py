@@ -238,10 +238,9 @@ class MaskBank(nn.Module):
 
     @torch.no_grad()
     def project(self, gradient: Tensor) -> Tensor:
-        """<gradient, vector of each task>: (G, n + m) -> (G, k)."""
+        """<gradient, weights of each task>: (G, n + m) -> (G, k)."""
         towards = gradient[:, : self.net.size] * self.net.weights
-        found = torch.cat([towards @ masks.T for _, masks in self._pieces()], 1)
-        return found + gradient[:, self.net.size :] @ self.statistics.T
+        return torch.cat([towards @ masks.T for _, masks in self._pieces()], 1)
 
     def call(self, vector: Tensor, x: Tensor) -> Tensor:
         """x (B, ...) -> logits (B, S) of the net with that vector, (n + m,)."""
