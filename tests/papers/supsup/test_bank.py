@@ -37,6 +37,16 @@ def test_forgetting_is_zero_to_the_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(mask.values(), bank.mask(0).values(), strict=True))
 
 
+def test_training_mode_changes_nothing_that_was_added() -> None:
+    bank = MaskBank(ResNet(18, 3, width=2))
+    bank.add(bank.new())
+    kept = bank.statistics.clone()
+    bank.train()
+    bank(torch.randn(4, 3, 8, 8) + 2, 0)
+    bank.predict(torch.randn(4, 3, 8, 8) + 2)
+    assert torch.equal(bank.statistics, kept)
+
+
 def test_numbers_of_tasks_and_what_they_keep() -> None:
     bank = MaskBank(make_mlp(6, 8, hidden=(12,)), sparsity=TopFraction(0.25))
     assert (bank.add(bank.new()), bank.add(bank.new(tasks=3)), bank.add(bank.new())) == (0, 1, 4)

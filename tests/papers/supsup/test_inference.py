@@ -13,6 +13,7 @@ from quire.papers.supsup import (
     FrozenNet,
     MaskBank,
     NetBank,
+    ResNet,
     TopFraction,
     binary,
     descend,
@@ -77,6 +78,22 @@ def test_by_hand_it_is_the_inner_product_of_the_weights_gradient() -> None:
         for task in range(6)
     ])  # fmt: skip
     torch.testing.assert_close(find_slopes(bank, x, entropy)[0], wanted)
+
+
+def test_a_net_with_statistics_is_inferred_by_its_weights() -> None:
+    bank = MaskBank(ResNet(18, 3, width=2).double())
+    for seed in range(3):
+        mask = bank.new(generator=torch.Generator().manual_seed(seed)).train()
+        mask(torch.randn(4, 3, 8, 8).double() + seed)
+        bank.add(mask)
+    x = torch.randn(2, 5, 3, 8, 8).double()
+    vectors = bank.take(torch.arange(3))
+    torch.testing.assert_close(bank.mix(None), vectors.mean(0))
+    for objective in (entropy, superfluous(2)):
+        slow = naive_slopes(bank, x, objective, vectors)
+        torch.testing.assert_close(find_slopes(bank, x, objective), slow)
+    for rule in RULES:
+        assert rule(bank, x, entropy).shape == (2,)
 
 
 def test_small_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

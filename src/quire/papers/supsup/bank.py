@@ -173,7 +173,8 @@ class MaskBank(nn.Module):
         """x (B, ...) -> logits (B, S) under the mask of `task`: a number, or one a row, (B,)."""
         if isinstance(task, int):
             mask = self._masks(torch.tensor([self._known(task)], device=self.bits.device))[0]
-            return self.net(x, mask, self.statistics[task])
+            # A copy: in training mode normalisation writes into what it is given.
+            return self.net(x, mask, self.statistics[task].clone())
         if task.shape != (len(x),):
             raise ValueError(f"task must be a number or ({len(x)},), got {tuple(task.shape)}")
         each = torch.func.vmap(self.call, randomness="different")
@@ -237,10 +238,9 @@ class MaskBank(nn.Module):
 
     @torch.no_grad()
     def project(self, gradient: Tensor) -> Tensor:
-        """<gradient, vector of each task>: (G, n + m) -> (G, k)."""
+        """<gradient, weights of each task>: (G, n + m) -> (G, k)."""
         towards = gradient[:, : self.net.size] * self.net.weights
-        found = torch.cat([towards @ masks.T for _, masks in self._pieces()], 1)
-        return found + gradient[:, self.net.size :] @ self.statistics.T
+        return torch.cat([towards @ masks.T for _, masks in self._pieces()], 1)
 
     def call(self, vector: Tensor, x: Tensor) -> Tensor:
         """x (B, ...) -> logits (B, S) of the net with that vector, (n + m,)."""

@@ -110,9 +110,12 @@ class FrozenNet(nn.Module):
         return self._call(weights, self.statistics if statistics is None else statistics, x)
 
     def call(self, vector: Tensor, x: Tensor) -> Tensor:
-        """x (B, ...) -> what the model gives with weights and statistics of `vector`, (n + m,)."""
+        """x (B, ...) -> what the model gives with weights and statistics of `vector`, (n + m,).
+
+        The gradient is of the weights alone: PyTorch has none of running statistics.
+        """
         weights = self._split(vector[: self.size], self.names, self.shapes)
-        return self._call(weights, vector[self.size :], x)
+        return self._call(weights, vector[self.size :].detach(), x)
 
     def _call(self, weights: dict[str, Tensor], statistics: Tensor, x: Tensor) -> Tensor:
         own = self._split(statistics, self.statistic_names, self.statistic_shapes)
