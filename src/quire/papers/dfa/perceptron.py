@@ -50,7 +50,7 @@ class Perceptron(nn.Module):
     Args:
         widths: D_0, ..., D_L; at least one hidden layer.
         activation: f; `TANH`, `RELU`, `SIGMOID`, `LINEAR`.
-        initialize: Fills a weight in place: `lecun`, nn.init.orthogonal_, nn.init.zeros_ (from
+        initialize: Fills a weight in place: `lecun`, `nn.init.orthogonal_`, `nn.init.zeros_` (from
             which feedback starts and back-propagation does not). Biases begin at zero.
         bias: Whether layers have one.
 

@@ -84,7 +84,7 @@ THRESHOLD = Threshold()
 
 @dataclass(frozen=True)
 class TopFraction:
-    """M = 1 on the scores of each layer that are largest in magnitude, with dL/ds = sign(s) dL/dM (edge-popup).
+    """M = 1 on the scores of a layer largest in magnitude, dL/ds = sign(s) dL/dM (edge-popup).
 
     keep: the share of each layer's weights that is kept, in (0, 1]; bigger is denser.
 
