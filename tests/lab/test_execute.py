@@ -138,14 +138,17 @@ def _interrupted_at(count):
         yield
 
 
-@pytest.mark.parametrize("experiment", ["line", "stages"])
-def test_killed_and_resumed_is_the_same_run(tmp_path, experiment):
+# The sleeps of all steps together are far longer than the wait before the kill.
+@pytest.mark.parametrize(("experiment", "sleep"), [("line", 0.1), ("stages", 0.2)])
+def test_killed_and_resumed_is_the_same_run(tmp_path, experiment, sleep):
     """SIGKILL at a random moment, then the same command again, in processes of their own."""
     whole = execute(job(tmp_path / "whole", experiment))
-    killed = job(tmp_path / "killed", experiment, overrides={"sleep": 0.05}, checkpoint_seconds=0.1)
+    killed = job(
+        tmp_path / "killed", experiment, overrides={"sleep": sleep}, checkpoint_seconds=0.1
+    )
     command = [
         sys.executable, "-m", "quire", "run", f"toy/{experiment}:method", "--runs",
-        str(tmp_path / "killed"), "--threads", "1", "--sleep", "0.05",
+        str(tmp_path / "killed"), "--threads", "1", "--sleep", str(sleep),
         "--checkpoint-seconds", "0.1",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -155,7 +158,7 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, experiment):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
-    time.sleep(random.Random().uniform(0, 0.8))
+    time.sleep(random.Random().uniform(0, 0.6))
     process.kill()
     process.wait()
     assert not (killed.directory / "result.json").exists()
