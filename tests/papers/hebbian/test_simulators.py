@@ -144,7 +144,7 @@ def build():
     return HebbianPolicy((4, 5, 2), squash=identity, learns_from_action=False)
 
 
-POLE = Trial(build, (World("CartPole-v1"),), 40, lanes=3)
+POLE = Trial(build, (World("CartPole-v1"),), 200, lanes=3)
 
 
 def test_lives_in_lock_step_are_lives_alone():

@@ -41,7 +41,7 @@ def centred_ranks(fitness: Tensor) -> Tensor:
 
 
 def raw(fitness: Tensor) -> Tensor:
-    """Fitness as it is."""
+    """Fitness as it is, not shaped."""
     return fitness.float()
 
 

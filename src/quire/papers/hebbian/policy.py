@@ -30,7 +30,7 @@ Squash = Callable[[Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """What a call gives."""
+    """What a call of a policy gives."""
 
     action: Tensor
     """(..., A)."""

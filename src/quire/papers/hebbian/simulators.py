@@ -7,6 +7,7 @@ import importlib
 import math
 import re
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -66,7 +67,10 @@ class World:
         if self.name == ANT:
             return make_ant(gymnasium, self.leg)
         try:
-            return gymnasium.make(self.name)
+            with warnings.catch_warnings():
+                # Box2D's module warns when it is imported; where that is an error Python crashes.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return gymnasium.make(self.name)
         except gymnasium.error.Error as error:
             raise ValueError(str(error).splitlines()[0]) from None
 

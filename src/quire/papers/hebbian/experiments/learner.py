@@ -72,8 +72,6 @@ class Evolving(Config):
     """Updates of the mean."""
     learning_rate: PositiveFloat = 0.2
     """At the first generation."""
-    sigma: PositiveFloat = 0.1
-    """Standard deviation of the perturbations at the first generation."""
     shaped: bool = True
     """Whether fitness counts by its rank."""
     penalty: NonNegativeFloat = 0.01
@@ -143,7 +141,7 @@ def evolve(config: Evolving, run: Run, policy: Policy, evaluate: Evaluate) -> Le
         fitness, penalty = evaluate(strategy)
         strategy.tell(fitness - penalty)
         mean = fitness.nanmean()
-        run.log(fitness=mean, spread=fitness.nan_to_num(float(LOWEST)).std())
+        run.log(fitness=mean)
         if generation == 0:
             kept.average("first_fitness", mean)
         if generation >= config.generations - LAST:
@@ -155,9 +153,6 @@ def evolve(config: Evolving, run: Run, policy: Policy, evaluate: Evaluate) -> Le
     return Learned(strategy.mean, {**kept.numbers, "evaluations": evaluations})
 
 
-LOWEST = -1e3
-
-
 def make_strategy(
     config: Evolving, run: Run, policy: Policy, begun: Tensor
 ) -> EvolutionStrategy | RandomSearch:
@@ -167,8 +162,7 @@ def make_strategy(
         return RandomSearch(len(begun), population=config.population, seed=seed, device=run.device)
     return EvolutionStrategy(
         begun, population=config.population, learning_rate=config.learning_rate,
-        sigma=config.sigma, shape=centred_ranks if config.shaped else raw,
-        decay=Decay(penalty=config.penalty), penalised=policy.penalised, seed=seed,
+        shape=centred_ranks if config.shaped else raw, decay=Decay(penalty=config.penalty), penalised=policy.penalised, seed=seed,
     )  # fmt: skip
 
 

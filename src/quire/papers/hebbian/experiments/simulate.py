@@ -80,8 +80,8 @@ def simulate(config: Simulating, run: Run) -> Metrics:
     workers = open_workers(config)
     try:
         learned = evolve(config, run, policy, evaluate_over(config, run, trial, workers))
-        test = Test(config, run, workers, trial, learned.genome.cpu())
-        return {**learned.metrics, "numbers": float(policy.size), **test.measure()}
+        judge = Judge(config, run, workers, trial, learned.genome.cpu())
+        return {**learned.metrics, "numbers": float(policy.size), **judge.measure()}
     finally:
         workers.close()
 
@@ -120,7 +120,7 @@ def evaluate_over(
     return evaluate
 
 
-class Test:
+class Judge:
     """Measures one genome in fresh lives."""
 
     def __init__(
