@@ -58,7 +58,7 @@ class Draws(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What came of lives."""
+    """What came of lives that were rolled out."""
 
     rewards: Tensor
     """(T, ...), 0 after a life's end."""

@@ -162,7 +162,8 @@ def make_strategy(
         return RandomSearch(len(begun), population=config.population, seed=seed, device=run.device)
     return EvolutionStrategy(
         begun, population=config.population, learning_rate=config.learning_rate,
-        shape=centred_ranks if config.shaped else raw, decay=Decay(penalty=config.penalty), penalised=policy.penalised, seed=seed,
+        shape=centred_ranks if config.shaped else raw, decay=Decay(penalty=config.penalty),
+        penalised=policy.penalised, seed=seed,
     )  # fmt: skip
 
 
