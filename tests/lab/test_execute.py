@@ -266,6 +266,32 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
         check_extras(("vision",))
 
 
+def test_versions_of_what_an_extra_brings(monkeypatch):
+    import importlib.metadata
+
+    from quire.lab.extras import packages_of, versions_of
+
+    asked = {
+        "quire-papers": [
+            "torch>=2",
+            'rooms[hall,attic]>=1.0; extra == "play"',
+            'cup; extra == "x"',
+        ],
+        "rooms": ['hall-engine==2 ; extra == "hall"', 'roof; extra == "attic"', "walls"],
+    }
+    known = {"rooms": "1.4", "hall-engine": "2.0", "cup": "9"}
+
+    def version(name):
+        if name not in known:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known[name]
+
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: asked.get(name))
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert packages_of("play") == ["rooms"]
+    assert versions_of(("play",)) == {"hall-engine": "2.0", "rooms": "1.4"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "fault"),
     [

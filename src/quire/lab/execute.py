@@ -30,6 +30,7 @@ from quire.lab.device import (
     reset_peak_memory,
 )
 from quire.lab.errors import Diverged, Interrupted, MissingError, RunError, UserError
+from quire.lab.extras import versions_of
 from quire.lab.files import write_atomically
 from quire.lab.job import Job
 from quire.lab.progress import Progress
@@ -81,6 +82,8 @@ def execute(job: Job, progress: Progress | None = None) -> Outcome:
                 "processes": distributed.world_size(), "experiment": job.label,
                 "preset": job.preset,
             }  # fmt: skip
+            if work.experiment.needs:
+                record["packages"] = versions_of(work.experiment.needs)
             write_json(directory / "environment.json", record)
             run = Run(
                 work.config, directory, seed=job.seed, device=device, data=job.options.data,

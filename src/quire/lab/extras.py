@@ -1,5 +1,6 @@
 """Extras of the distribution: which packages they bring, and whether those are installed."""
 
+import contextlib
 import importlib.metadata
 import re
 
@@ -37,13 +38,38 @@ def extra_names() -> list[str]:
 
 def packages_of(extra: str) -> list[str]:
     """Names of the packages that an extra brings, from the installed metadata."""
+    # Run from a source tree that was never installed: imports speak for themselves.
+    return [name for name, _ in _required(DISTRIBUTION, extra)]
+
+
+def versions_of(extras: tuple[str, ...]) -> dict[str, str]:
+    """Versions of the packages that extras bring, by name, as far as they are installed.
+
+    What such a package brings by an extra of its own, as gymnasium[mujoco] does, is among them.
+    """
+    names: set[str] = set()
+    for extra in extras:
+        for name, inner in _required(DISTRIBUTION, extra):
+            names.add(name)
+            names |= {found for each in inner for found, _ in _required(name, each)}
+    found = {}
+    for name in sorted(names):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _required(distribution: str, extra: str) -> list[tuple[str, list[str]]]:
+    """Packages that an extra of a distribution asks for, each with its own extras."""
     try:
-        requirements = importlib.metadata.requires(DISTRIBUTION) or []
+        requirements = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        return []  # run from a source tree that was never installed: imports speak for themselves
+        return []
     found = []
     for line in requirements:
-        name, _, marker = line.partition(";")
+        asked, _, marker = line.partition(";")
         if re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", marker):
-            found.append(re.split(r"[\s<>=!~\[(]", name.strip())[0])
+            name = re.split(r"[\s<>=!~\[(]", asked.strip())[0]
+            inner = re.search(r"\[([^\]]*)\]", asked)
+            found.append((name, re.findall(r"[\w.-]+", inner[1]) if inner else []))
     return found
