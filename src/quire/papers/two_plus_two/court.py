@@ -66,9 +66,9 @@ def weigh_numbers(
 
 def _interval(middle: Tensor, half: Tensor) -> Tensor:
     """Mass of a standard normal within `half` of `middle`."""
-    # On the lower side, where the tail keeps its digits.
-    middle = -middle.abs()
-    return torch.special.ndtr(middle + half) - torch.special.ndtr(middle - half)
+    # On the lower side, and from the logarithm, which keeps the tail's digits.
+    high, low = (torch.special.log_ndtr(end - middle.abs()).exp() for end in (half, -half))
+    return high - low
 
 
 def mix(mean: Tensor, deviation: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def draw_table(family: str, error: Tensor) -> Figure:
     """What each cell's witness, who never saw it, is off by: error (10, 10), a row an a."""
     figure = Figure(figsize=(4.4, 3.8), layout="constrained")
     ax = figure.subplots()
-    shown = ax.imshow(error, cmap="RdBu", vmin=-5, vmax=5)
+    shown = ax.imshow(error.numpy(), cmap="RdBu", vmin=-5, vmax=5)
     size = len(error)
     for a in range(size):
         for b in range(size):
