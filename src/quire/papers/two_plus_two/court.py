@@ -91,8 +91,8 @@ def pool(mass: Mass) -> Mass:
     """The mean of a panel's masses over the first dimension: the ensemble's own.
 
     Example:
-        >>> pool(weigh_classes(torch.zeros(3, 10))).outside.item()
-        0.8
+        >>> pool(weigh_classes(torch.zeros(3, 10))).outside
+        tensor(0.8000, dtype=torch.float64)
     """
     return Mass(mass.first.mean(0), mass.second.mean(0), mass.outside.mean(0))
 
@@ -142,7 +142,7 @@ def verdict(
 
 @dataclass(frozen=True)
 class Poll:
-    """A jury's vote."""
+    """How a jury voted, and whom its majority is for."""
 
     says: int
     """The majority's number; 0 where abstentions or a tie have it."""
@@ -207,8 +207,8 @@ def calibration_error(confidence: Tensor, right: Tensor, *, bins: int = 10) -> T
         bins: How many.
 
     Example:
-        >>> calibration_error(torch.tensor([0.9, 0.9]), torch.tensor([True, False])).item()
-        0.4
+        >>> calibration_error(torch.tensor([0.9, 0.9]), torch.tensor([True, False]))
+        tensor(0.4000, dtype=torch.float64)
     """
     confidence, right = confidence.double(), right.double()
     place = (confidence * bins).long().clamp(0, bins - 1)

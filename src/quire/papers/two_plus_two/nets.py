@@ -128,7 +128,9 @@ class Net(nn.Module):
 
     def __init__(self, reading: Reading, body: nn.Module, head: Head) -> None:
         super().__init__()
-        self.reading, self.body, self.head = reading, body, head
+        self.reading: Reading = reading
+        self.body: nn.Module = body
+        self.head: Head = head
 
     def forward(self, pairs: Tensor) -> Tensor:
         """Pairs (N, 2) or (M, N, 2) to numbers (M, N) or logits (M, N, C)."""
@@ -141,5 +143,6 @@ class Net(nn.Module):
 
     def penalty(self) -> Tensor:
         """What the weights cost each member, (M,) or 0: the sum over units that say so."""
-        found = [part.penalty() for part in self.body.modules() if hasattr(part, "penalty")]
+        units = (getattr(part, "penalty", None) for part in self.body.modules())
+        found = [penalty() for penalty in units if callable(penalty)]
         return torch.stack(found).sum(0) if found else torch.zeros(())

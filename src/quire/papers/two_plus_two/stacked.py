@@ -42,7 +42,7 @@ class StackedLinear(nn.Module):
         generator: Of the first weights; the global one where None.
 
     Example:
-        >>> layer = StackedLinear(3, 4, 2)
+        >>> layer = StackedLinear(3, 4, outputs=2)
         >>> layer(torch.randn(5, 4)).shape
         torch.Size([3, 5, 2])
     """

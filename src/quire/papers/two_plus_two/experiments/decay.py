@@ -66,8 +66,8 @@ def decay(config: Decay, run: Run) -> Metrics:
         return {}
     for name in names:
         run.series(name, series["step"], series[name], x_label="updates", y_label=name)
-    shares = {n: (series["step"], series[n]) for n in ("seen", "unseen", "says_four")
-              if n in series}  # fmt: skip
+    wanted: list[str] = [name for name in ("seen", "unseen", "says_four") if name in series]
+    shares = {name: (series["step"], series[name]) for name in wanted}
     run.figure("learning", draw_curves(f"weight decay {config.weight_decay:g}", shares))
     metrics = {name: float(series[name][-1]) for name in names}
     best = "unseen" if config.task == "modular" else "says_four"
