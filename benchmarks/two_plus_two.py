@@ -137,7 +137,7 @@ def fit_race() -> dict[str, Any]:
         said["peer"] = []
         for seed in range(SEEDS):
             net = MLPRegressor(
-                (64, 64), alpha=0.0, batch_size=len(x), learning_rate_init=RATE,
+                hidden_layer_sizes=(64, 64), alpha=0.0, batch_size=len(x), learning_rate_init=RATE,
                 max_iter=FIT_STEPS, tol=0.0, n_iter_no_change=FIT_STEPS, random_state=seed,
             ).fit(x, y)  # fmt: skip
             said["peer"].append(10 * float(net.predict(QUESTION.numpy() / 10)[0]))

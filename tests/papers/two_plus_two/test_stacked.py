@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
+from contract.operators import Operators
 from quire.papers.two_plus_two import (
     Lesson,
     StackedLinear,
     count_weights,
     list_cells,
     make_lesson,
+    measure_losses,
     only,
     stack_mlp,
     take_member,
@@ -76,6 +78,20 @@ def test_answers_to_a_members_own_pairs_are_those_to_shared_ones(name):
     with torch.no_grad():
         shared = torch.stack([net(own[member])[member] for member in range(3)])
         torch.testing.assert_close(net(own), shared)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_operators_do_not_grow_with_the_members_and_nothing_is_read(name):
+    numbers = []
+    for members in (1, 100):
+        net = witnesses()[name].swear_in(members).to("meta")
+        shown = ~only(2, 2)(PAIRS).expand(members, -1)
+        lesson = make_lesson(shown, PAIRS).to(torch.device("meta"))
+        with Operators() as watched:
+            measure_losses(net, lesson).sum().backward()
+        assert watched.waits == 0
+        numbers.append(watched.number)
+    assert numbers[0] == numbers[1]
 
 
 def test_witnesses_are_small_and_so_is_the_count():

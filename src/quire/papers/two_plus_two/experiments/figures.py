@@ -39,6 +39,7 @@ def draw_table(family: str, error: Tensor) -> Figure:
             value = float(error[a, b])
             text = "" if abs(value) < 0.5 else f"{value:+.0f}"
             ax.text(b, a, text, ha="center", va="center", fontsize=7)
+    ax.plot(2, 2, "s", ms=20, mfc="none", mec="black")
     ax.set(xlabel="b", ylabel="a", title=f"{family}: error on a + b, each cell left out")
     ax.set_xticks(range(size))
     ax.set_yticks(range(size))
