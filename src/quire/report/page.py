@@ -113,6 +113,8 @@ class Page:
     """The card's section on what differs from the paper, as HTML."""
     card: list[tuple[str, str]] = field(default_factory=list)
     """The card's sections: title and HTML."""
+    own: list[str] = field(default_factory=list)
+    """Pages that the paper brings itself, as templates in ``pages/<name>.html``."""
 
 
 def page_of(sheet: Sheet) -> Page:
@@ -150,6 +152,7 @@ def page_of(sheet: Sheet) -> Page:
         waiting=waiting,
         differences=rendered(section(card, "Differences from the paper")),
         card=_sections(card),
+        own=[path.stem for path in sorted(paper.folder.glob("pages/*.html"))],
     )
 
 

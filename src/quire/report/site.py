@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from quire.lab.errors import RunError, UserError
 from quire.lab.papers import Paper, readable_papers
+from quire.report.facts import Facts, facts_of
 from quire.report.figures import slug
 from quire.report.model import ANSWERS, GROUPS, known_evidence, known_standings, sample
 from quire.report.numbers import count, mean_and_std, number, seconds
@@ -78,6 +79,8 @@ def write(out: Path, found: Sequence[Row], sheets: Sequence[Sheet]) -> Path:
             _put(out / f"papers/{page.paper.name}.html", templates, "paper.html", page=page)
             if page.card:
                 _put(out / f"papers/{page.paper.name}-card.html", templates, "card.html", page=page)
+            if page.own:
+                _put_own(out, page, facts_of(sheet))
         written = [row for row in found if (out / "papers" / f"{row.name}.html").is_file()]
         _put(out / "index.html", templates, "index.html", rows=found, total=_total(found),
              written={row.name for row in written}, home="")  # fmt: skip
@@ -90,6 +93,17 @@ def write(out: Path, found: Sequence[Row], sheets: Sequence[Sheet]) -> Path:
 def _put(path: Path, templates: "Environment", name: str, **values: Any) -> None:
     text = templates.get_template(name).render(**{"home": "../"} | values)
     path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _put_own(out: Path, page: Page, facts: dict[str, Facts]) -> None:
+    """The pages that the paper brings itself, from what its experiments measured."""
+    templates = make_templates(page.paper.folder / "pages")
+    # Nothing in the JSON can end the script that it stands in.
+    content = json.dumps({name: each.content for name, each in facts.items()})
+    for name in page.own:
+        path = out / f"papers/{page.paper.name}-{name}.html"
+        _put(path, templates, f"{name}.html", paper=page.paper, facts=facts,
+             content=content.replace("<", "\\u003c"))  # fmt: skip
 
 
 def _total(found: Sequence[Row]) -> dict[str, dict[str, int]]:
@@ -115,13 +129,13 @@ def _address(figure: "RunFigure", paper: str, experiment: str) -> str:
     return "/".join(["figures", paper, experiment, figure.preset, figure.arm, figure.run, name])
 
 
-def make_templates() -> "Environment":
-    """The pages' templates, with what they say in words and numbers."""
+def make_templates(*folders: Path) -> "Environment":
+    """The pages' templates, those in `folders` first, with what they say in words and numbers."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([*folders, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

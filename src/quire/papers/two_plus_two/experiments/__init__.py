@@ -1,0 +1,1 @@
+"""What is said of 2 + 2 and what was run to see it."""
