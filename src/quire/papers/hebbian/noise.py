@@ -76,13 +76,13 @@ class Place:
         self.seed, self.stream, self.generation = seed, stream, generation
 
     def uniform(self, rows: Tensor, count: int) -> Tensor:
-        """Numbers in [0, 1), float32 (*rows.shape, count), for rows of any shape."""
+        """Numbers in [0, 1), float32 (..., count), for rows (...) of any shape."""
         words = draw_words(self, rows.flatten(), count)
         # 24 bits are what a float32 holds: more would round up to 1.
         return ((words >> 8).float() * 2.0**-24).unflatten(0, rows.shape)
 
     def normal(self, rows: Tensor, count: int) -> Tensor:
-        """Standard normal numbers, float32 (*rows.shape, count), by Box and Muller's transform."""
+        """Standard normal numbers, float32 (..., count), by Box and Muller's transform."""
         words = draw_words(self, rows.flatten(), count + count % 2).unflatten(1, (-1, 2))
         first, second = words.unbind(-1)
         # In (0, 1], so that no logarithm is infinite: 6.66 is the largest number that can come.

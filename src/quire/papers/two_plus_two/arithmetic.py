@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from quire.papers.two_plus_two.stacked import draw_uniform, multiply, spread
 
 TINY = 1e-7
-"""Added to |x| before the logarithm, so that 0 has one."""
+"""Added to x without its sign before the logarithm, so that 0 has one."""
 
 
 def glorot(inputs: int, outputs: int) -> float:
@@ -59,7 +59,7 @@ class NAC(nn.Module):
 class NALU(nn.Module):
     """Neural arithmetic logic units: y = g a + (1 - g) m, each output with a gate of its own.
 
-    a = x W as in `NAC`, m = exp(log(|x| + 1e-7) W) with the same W, g = sigmoid(x G). The sign of
+    a = x W as in `NAC`, m = exp(log(abs(x) + 1e-7) W) with the same W, g = sigmoid(x G). The sign of
     a product is lost, and m is large where W is negative at an input near 0.
 
     Args:
@@ -120,7 +120,7 @@ class NAU(nn.Module):
         return multiply(x, self.weight.clamp(-1, 1))
 
     def penalty(self) -> Tensor:
-        """Mean distance of |W| from 0 or 1, whichever is nearer, (M,). It acts beyond 1 too."""
+        """Mean distance of abs(W) from 0 or 1, whichever is nearer, (M,). It acts beyond 1 too."""
         return measure_distance(self.weight.abs())
 
 
