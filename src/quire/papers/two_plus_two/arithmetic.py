@@ -59,8 +59,8 @@ class NAC(nn.Module):
 class NALU(nn.Module):
     """Neural arithmetic logic units: y = g a + (1 - g) m, each output with a gate of its own.
 
-    a = x W as in `NAC`, m = exp(log(abs(x) + 1e-7) W) with the same W, g = sigmoid(x G). The sign of
-    a product is lost, and m is large where W is negative at an input near 0.
+    a = x W as in `NAC`, m = exp(log(abs(x) + 1e-7) W) with the same W, g = sigmoid(x G). The sign
+    of a product is lost, and m is large where W is negative at an input near 0.
 
     Args:
         members: M.
