@@ -1,7 +1,9 @@
 """GShard: a mixture of experts whose tokens ask two of many, and how it is spread over devices.
 
 To read it: `gate` (algorithm 1), `routing` (its decision as a value), `routers` (the paper's and
-later ones), `mixture` (the layer), `load` (how even it is).
+later ones), `mixture` (the layer), `load` (how even it is), `annotate` and
+`partition` (the annotation API and the partitioner), `parallel` (experts on several processes),
+`published` (the paper's sizes).
 """
 
 # ruff: noqa: I001, RUF022
@@ -35,6 +37,30 @@ from quire.papers.gshard.routers import (
 )
 from quire.papers.gshard.mixture import Experts, MixtureOfExperts, mixtures, side, tell
 from quire.papers.gshard.load import Load, measure_load, spread
+from quire.papers.gshard.annotate import (
+    Graph,
+    Mesh,
+    Node,
+    Reduction,
+    Spec,
+    propagate,
+    replicate,
+    shard,
+    split,
+)
+from quire.papers.gshard.partition import Plan, Step, partition, trace_mixture
+from quire.papers.gshard.parallel import (
+    AllToAll,
+    ParallelExperts,
+    average_gradients,
+    distribute_state,
+    load_whole,
+    placements,
+    run_together,
+    share_experts,
+    whole_state,
+)
+from quire.papers.gshard.published import FAMILY, Size, count_parameters, count_products
 
 __all__ = [
     "Second",
@@ -68,4 +94,30 @@ __all__ = [
     "Load",
     "measure_load",
     "spread",
+    "Graph",
+    "Mesh",
+    "Node",
+    "Reduction",
+    "Spec",
+    "propagate",
+    "replicate",
+    "shard",
+    "split",
+    "Plan",
+    "Step",
+    "partition",
+    "trace_mixture",
+    "AllToAll",
+    "ParallelExperts",
+    "average_gradients",
+    "distribute_state",
+    "load_whole",
+    "placements",
+    "run_together",
+    "share_experts",
+    "whole_state",
+    "FAMILY",
+    "Size",
+    "count_parameters",
+    "count_products",
 ]

@@ -215,9 +215,10 @@ def mixtures(model: nn.Module) -> list[MixtureOfExperts]:
 
 
 def side(model: nn.Module) -> dict[str, Tensor]:
-    """What the mixtures of a model left behind, a layer a row: (L,), and (L, E) for "load".
+    """What the mixtures of a model left behind, a layer a row: (L,), and (L, E) for "load",
+    filled up with zeros where a layer has fewer experts.
 
-    Each layer has a balance loss of its own: add them up, as ``0.01 * side(model)["balance"].sum()``.
+    Each layer has a balance loss of its own: add them up, as in the example.
     Raises ValueError for a model without mixtures, or one that was not called yet.
 
     Example:
@@ -231,7 +232,12 @@ def side(model: nn.Module) -> dict[str, Tensor]:
     found = [mixture.side for mixture in mixtures(model)]
     if not found or not all(found):
         raise ValueError("the model has no mixture of experts, or was not called yet")
-    return {name: torch.stack([each[name] for each in found]) for name in found[0]}
+    widest = max(len(each["load"]) for each in found)
+    kept = {
+        name: torch.stack([each[name] for each in found]) for name in ("balance", "z", "dropped")
+    }
+    loads = [nn.functional.pad(each["load"], (0, widest - len(each["load"]))) for each in found]
+    return kept | {"load": torch.stack(loads)}
 
 
 @contextmanager
