@@ -49,7 +49,7 @@ def test_a_product_is_the_same_however_its_operands_are_divided(left, right, siz
 
 
 def test_collectives_of_a_product():
-    """Table 4: rows are free; a contracting dimension needs a sum; what does not match, a gather."""
+    """Table 4: rows are free, a contracting dimension needs a sum, what does not match a gather."""
     plan, y = product(("d", None), (None, None))
     assert kinds(plan) == []
     assert plan.specs[y] == ("d", None)

@@ -1,7 +1,7 @@
 """GShard: a mixture of experts whose tokens ask two of many, and how it is spread over devices.
 
 To read it: `gate` (algorithm 1), `routing` (its decision as a value), `routers` (the paper's and
-later ones), `mixture` (the layer), `load` (how even it is), `annotate` and
+later ones), `mixture` (the layer), `load` (how even it is), `translator` (the paper's Transformer), `annotate` and
 `partition` (the annotation API and the partitioner), `parallel` (experts on several processes),
 `published` (the paper's sizes).
 """
@@ -37,6 +37,7 @@ from quire.papers.gshard.routers import (
 )
 from quire.papers.gshard.mixture import Experts, MixtureOfExperts, mixtures, side, tell
 from quire.papers.gshard.load import Load, measure_load, spread
+from quire.papers.gshard.translator import Translator, every_other
 from quire.papers.gshard.annotate import (
     Graph,
     Mesh,
@@ -94,6 +95,8 @@ __all__ = [
     "Load",
     "measure_load",
     "spread",
+    "Translator",
+    "every_other",
     "Graph",
     "Mesh",
     "Node",

@@ -181,10 +181,15 @@ def run_together(
         context.Process(target=_join, args=(function, rank, processes, str(folder), arguments))
         for rank in range(processes)
     ]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join()
+    try:
+        for process in started:
+            process.start()
+        for process in started:
+            process.join()
+    finally:
+        for process in started:
+            if process.is_alive():
+                process.terminate()
     failed = [rank for rank, process in enumerate(started) if process.exitcode]
     if failed:
         raise RuntimeError(f"process {failed[0]} of {processes} failed: see above")
