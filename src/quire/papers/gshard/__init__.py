@@ -1,9 +1,9 @@
 """GShard: a mixture of experts whose tokens ask two of many, and how it is spread over devices.
 
 To read it: `gate` (algorithm 1), `routing` (its decision as a value), `routers` (the paper's and
-later ones), `mixture` (the layer), `load` (how even it is), `translator` (the paper's Transformer), `annotate` and
-`partition` (the annotation API and the partitioner), `parallel` (experts on several processes),
-`published` (the paper's sizes).
+later ones), `mixture` (the layer), `load` (how even it is), `translator` (the paper's Transformer),
+`annotate` and `partition` (the annotation API and the partitioner), `parallel` (experts on several
+processes), `published` (the paper's sizes).
 """
 
 # ruff: noqa: I001, RUF022

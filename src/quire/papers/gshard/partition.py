@@ -102,9 +102,11 @@ class Plan:
                 found.append((TRANSPOSED[step.kind], step.node))
             if step.kind == "local":
                 assigned = self.assigned[step.node]
-                for labels in step.node.labels[:-1]:
-                    if any(label not in labels for label in assigned):
-                        found.append(("all_reduce", step.node))
+                found += [
+                    ("all_reduce", step.node)
+                    for labels in step.node.labels[:-1]
+                    if any(label not in labels for label in assigned)
+                ]
         return found
 
     def __str__(self) -> str:

@@ -16,7 +16,8 @@ class Size:
     """A model of the family, and what is printed of it.
 
     experts, layers: E and L. billions: parameters. core_years, bleu, days: table 3. tokens:
-    billions to a training cross-entropy of 0.7, 0.6 and 0.5, None where it was not reached (table 2).
+    billions to a training cross-entropy of 0.7, 0.6 and 0.5, None where it was not reached (table
+    2).
     """
 
     experts: int

@@ -1,7 +1,6 @@
 """Many languages into English, byte by byte, in one model: multi30k's captions."""
 
 import math
-import time
 from collections import Counter
 from typing import NamedTuple
 
@@ -114,12 +113,12 @@ def translation(config: Translation, run: Run) -> Metrics:
     source, target = source.to(run.device), target.to(run.device)
     model = run.place(make_model(config))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98))
-    kept = Kept(reached=-1.0, recent=10.0, tokens=0.0)
+    kept = Kept(reached=-1.0, recent=10.0)
 
     def batch(step: int) -> Tensor:
         return torch.randint(len(source), (config.batch_size,), generator=run.rng("batch", step))
 
-    began, late = time.monotonic(), config.steps - max(1, config.steps // 10)
+    late = config.steps - max(1, config.steps // 10)
     for index in run.steps(config.steps, batch, state=(model, optimizer, kept)):
         rise = warm_up(run.step, config.warm_up)
         set_rate(optimizer, config.learning_rate * rise
@@ -134,7 +133,7 @@ def translation(config: Translation, run: Run) -> Metrics:
         run.log(loss=loss)
         if run.step % 10 == 0 or run.step >= late:
             watch(model, config, kept, float(loss.detach()), run.step, run.step >= late)
-    spent = time.monotonic() - began
+    spent = run.cost()["wall"]
     metrics = measure(model, test, config, run)
     names = ("dropped", "imbalance")
     per_step = config.batch_size * config.length
