@@ -53,7 +53,7 @@ def cost(config: Cost, run: Run) -> Metrics:
             y = layer(x)
         y.square().mean().backward()
 
-    clock = lambda: now(run.device, wall=True)  # noqa: E731
+    clock = lambda: now(run.device)  # noqa: E731
     timing = race({"layer": call}, repeats=max(2, config.repeats), warmup=1, clock=clock)["layer"]
     return {
         "step_ms": 1000 * timing.median,
