@@ -169,3 +169,17 @@ def test_what_cannot_be_shared_is_refused(four):
         "experts on several processes need a router with a capacity, such as Top2: "
         "what travels must have one shape",
     ]
+
+
+def test_one_process_needs_no_group():
+    y, gradients, state = one_process()
+    model = make_model()
+    share_experts(model)
+    torch.testing.assert_close(model(make_batch()), y, rtol=0, atol=0)
+    loss_of(model, make_batch()).backward()
+    average_gradients(model)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter.grad, gradients[name.replace(".local.", ".")])
+    assert whole_state(model).keys() == state.keys()
+    load_whole(model, {name: value + 1 for name, value in state.items()})
+    assert torch.equal(whole_state(model)["0.bias"], state["0.bias"] + 1)

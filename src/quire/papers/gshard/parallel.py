@@ -21,6 +21,16 @@ Group = dist.ProcessGroup | None
 LOCAL = ".local."
 
 
+def count_processes(group: Group = None) -> int:
+    """D; 1 where no processes were joined."""
+    return dist.get_world_size(group) if dist.is_initialized() else 1
+
+
+def number_of(group: Group = None) -> int:
+    """This process's number in its group; 0 where no processes were joined."""
+    return dist.get_rank(group) if dist.is_initialized() else 0
+
+
 class AllToAll(torch.autograd.Function):
     """Block d of x (D, ...) goes to process d: the transpose of the processes' rows of blocks.
 
@@ -48,7 +58,14 @@ class ParallelExperts(nn.Module):
     Rows (E, R, M) of its own tokens go out in blocks of E / D experts and come back computed.
     `bytes` is what one direction of the last call moved to other processes.
 
-    local: E / D experts. group: the processes.
+    local: E / D experts. group: the processes; where none were joined this is the only one.
+
+    Example:
+        >>> import torch
+        >>> from quire.papers.gshard import Experts, ParallelExperts, Sent
+        >>> part = ParallelExperts(Experts(8, 16, experts=4))
+        >>> part(Sent(torch.randn(4, 5, 8))).shape
+        torch.Size([4, 5, 8])
     """
 
     def __init__(self, local: Experts, group: Group = None) -> None:
@@ -59,12 +76,15 @@ class ParallelExperts(nn.Module):
 
     def forward(self, sent: Sent) -> Tensor:
         """Rows (E, R, M) -> the same shape. Raises ValueError for rows without slots."""
+        x, number = sent.rows, count_processes(self.group)
+        if number == 1:
+            alone: Tensor = self.local(sent)
+            return alone
         if sent.counts is not None:
             raise ValueError(
                 "experts on several processes need a router with a capacity, such as Top2: "
                 "what travels must have one shape"
             )
-        x, number = sent.rows, dist.get_world_size(self.group)
         experts, rows, width = x.shape
         blocks = x.view(number, experts // number, rows, width)
         self.bytes = x.numel() * x.element_size() * (number - 1) // number
@@ -81,7 +101,7 @@ def share_experts(model: nn.Module, group: Group = None) -> None:
     All processes must hold the same weights, as after the same seed. Raises ValueError where the
     experts cannot be divided evenly, or are divided already.
     """
-    number, rank = dist.get_world_size(group), dist.get_rank(group)
+    number, rank = count_processes(group), number_of(group)
     for mixture in mixtures(model):
         whole = mixture.experts
         if not isinstance(whole, Experts):
@@ -100,12 +120,12 @@ def average_gradients(model: nn.Module, group: Group = None) -> None:
     What is replicated is averaged. An expert has seen the tokens of all processes and already has
     the sum: it is only divided.
     """
-    number = dist.get_world_size(group)
+    number = count_processes(group)
     for name, parameter in model.named_parameters():
         if parameter.grad is None:
             # A process that asked nothing of it must still take part in the sum.
             parameter.grad = torch.zeros_like(parameter)
-        if LOCAL not in f".{name}":
+        if LOCAL not in f".{name}" and number > 1:
             dist.all_reduce(parameter.grad, group=group)
         parameter.grad /= number
 
@@ -142,9 +162,9 @@ def whole_state(model: nn.Module, group: Group = None) -> dict[str, Tensor]:
 
     All processes call it.
     """
-    number, state = dist.get_world_size(group), {}
+    number, state = count_processes(group), {}
     for name, value in model.state_dict().items():
-        if LOCAL in f".{name}":
+        if LOCAL in f".{name}" and number > 1:
             parts = [torch.empty_like(value) for _ in range(number)]
             dist.all_gather(parts, value.contiguous(), group=group)
             value = torch.cat(parts)
@@ -157,7 +177,7 @@ def load_whole(model: nn.Module, state: dict[str, Tensor], group: Group = None) 
 
     Raises RuntimeError for missing or other names, as `load_state_dict` does.
     """
-    number, rank = dist.get_world_size(group), dist.get_rank(group)
+    number, rank = count_processes(group), number_of(group)
     own = {}
     for name in model.state_dict():
         whole = name.replace(LOCAL, ".")
@@ -172,8 +192,14 @@ def run_together(
 ) -> list[Any]:
     """What `function(*arguments)` gives in each of some new processes that form one group (gloo).
 
-    function: of a module, so that another process finds it; it gives tensors and numbers, in dicts
-    and lists. folder: an empty one, where they meet. Raises RuntimeError where one of them fails.
+    Args:
+        function: Of a module, so that another process finds it; it gives tensors, numbers and text,
+            in dicts and lists.
+        processes: How many.
+        folder: An empty one, where they meet.
+        arguments: Of the function, the same in each.
+
+    Raises RuntimeError where one of them fails.
     """
     context = multiprocessing.get_context("spawn")
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ class Sent(NamedTuple):
 
 
 class Route(Protocol):
-    """What a router gives."""
+    """What a router gives: where tokens go, and how evenly."""
 
     @property
     def loss(self) -> Tensor:

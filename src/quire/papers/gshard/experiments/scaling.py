@@ -117,17 +117,13 @@ def scaling(config: Scaling, run: Run) -> Metrics:
     output = torch.cat([each["y"] for each in found])
     error = 0.0
     for name, parameter in layer.named_parameters():
-        parts = [
-            each["gradients"].get(name.replace("experts.", "experts.local.", 1)) for each in found
-        ]
-        if any(part is None for part in parts):
-            parts = [each["gradients"][name] for each in found]
-            merged = [part for part in parts if part is not None]
-        else:
-            merged = [torch.cat([part for part in parts if part is not None])]
         assert parameter.grad is not None
         scale = float(parameter.grad.abs().max())
-        error = max(error, *(largest_difference(m, parameter.grad) / scale for m in merged))
+        own = name.replace("experts.", "experts.local.")
+        parts = [each["gradients"][own] for each in found]
+        # Experts are parts of the whole, all else must be the whole in every process.
+        wholes = parts if own == name else [torch.cat(parts)]
+        error = max(error, *(largest_difference(x, parameter.grad) / scale for x in wholes))
     first = found[0]
     numbers = config.groups * layer.number * int(2 * config.length / layer.number) * config.dim
     return {
