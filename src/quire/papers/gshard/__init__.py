@@ -2,8 +2,8 @@
 
 To read it: `gate` (algorithm 1), `routing` (its decision as a value), `routers` (the paper's and
 later ones), `mixture` (the layer), `load` (how even it is), `translator` (the paper's Transformer),
-`annotate` and `partition` (the annotation API and the partitioner), `parallel` (experts on several
-processes), `published` (the paper's sizes).
+`beams` (flat beam search), `annotate` and `partition` (the annotation API and the partitioner),
+`parallel` (experts on several processes), `published` (the paper's sizes).
 """
 
 # ruff: noqa: I001, RUF022
@@ -38,6 +38,7 @@ from quire.papers.gshard.routers import (
 from quire.papers.gshard.mixture import Experts, MixtureOfExperts, mixtures, side, tell
 from quire.papers.gshard.load import Load, measure_load, spread
 from quire.papers.gshard.translator import Translator, every_other
+from quire.papers.gshard.beams import FlatPositions, Hypotheses, search_beams
 from quire.papers.gshard.annotate import (
     Graph,
     Mesh,
@@ -97,6 +98,9 @@ __all__ = [
     "spread",
     "Translator",
     "every_other",
+    "FlatPositions",
+    "Hypotheses",
+    "search_beams",
     "Graph",
     "Mesh",
     "Node",
