@@ -60,6 +60,8 @@ class Translation(Config):
     """Minibatches of the rise, after which the rate falls with the inverse square root."""
     level: PositiveFloat = 0.7
     """Training cross-entropy that is waited for, nats a byte."""
+    test: PositiveInt = 1000
+    """Held-out sentences of each language."""
     decode: NonNegativeInt = 1000
     """Sentences of each language that are translated for BLEU."""
 
@@ -90,7 +92,7 @@ def read(config: Translation, run: Run) -> tuple[list[Pairs], list[Pairs]]:
         return Pairs(encode(source, config.length), encode(english[part][:count], config.length))
 
     train = [take("train", i, count) for i, count in enumerate(config.pairs)]
-    return train, [take("test_2016_flickr", i, 1000) for i in range(len(LANGUAGES))]
+    return train, [take("test_2016_flickr", i, config.test) for i in range(len(LANGUAGES))]
 
 
 def make_model(config: Translation) -> Translator:
