@@ -60,9 +60,10 @@ class FlatPositions(nn.Module):
     def forward(self, x: Tensor, step: int = 0) -> Tensor:
         """x (B, L K, D) -> (B, L K, D)."""
         rows, places, width = x.shape
-        apart = x.view(rows, places // self.beams, self.beams, width).transpose(1, 2)
-        marked: Tensor = self.inner(apart.reshape(rows * self.beams, -1, width), step)
-        return marked.view(rows, self.beams, -1, width).transpose(1, 2).reshape_as(x)
+        steps = places // self.beams
+        apart = x.view(rows, steps, self.beams, width).transpose(1, 2).reshape(-1, steps, width)
+        marked: Tensor = self.inner(apart, step)
+        return marked.view(rows, self.beams, steps, width).transpose(1, 2).reshape_as(x)
 
 
 @contextmanager
