@@ -55,12 +55,12 @@ def test_collectives_of_a_product():
     assert plan.specs[y] == ("d", None)
     plan, _ = product((None, "d"), ("d", None))
     assert kinds(plan) == ["all_reduce"]
-    assert plan.bytes == 4 * 2 * 8 * 4 * 3 // 4
+    assert plan.sent == 4 * 2 * 8 * 4 * 3 // 4
     plan, _ = product((None, "d"), (None, None))  # what is whole is sliced: that is free
     assert kinds(plan) == ["all_reduce"]
     plan, _ = product(("d", None), (None, "d"), sizes=(8, 12, 4))
     assert kinds(plan) == ["all_gather"]
-    assert plan.bytes == 4 * 12 * 1 * 3  # the smaller operand
+    assert plan.sent == 4 * 12 * 1 * 3  # the smaller operand
 
 
 def test_a_sum_that_is_divided_afterwards_is_scattered():

@@ -81,8 +81,8 @@ class Plan:
         return [step for step in self.steps if step.kind in COLLECTIVES]
 
     @property
-    def bytes(self) -> int:
-        """What one device sends in all."""
+    def sent(self) -> int:
+        """Bytes that one device sends in all."""
         return sum(step.bytes for step in self.steps)
 
     @property

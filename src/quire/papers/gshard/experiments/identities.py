@@ -102,8 +102,8 @@ def measure_partition(layer: MixtureOfExperts, x: Tensor) -> Metrics:
         "partition_error": largest_difference(differentiate(layer, x, y), wanted),
         "exchanges": float(kinds.count("all_to_all")),
         "other_collectives": float(len(kinds) - kinds.count("all_to_all")),
-        "exchange_bytes": float(plan.bytes),
-        "bytes_error": abs(plan.bytes - 2 * 4 * numbers),
+        "exchange_bytes": float(plan.sent),
+        "bytes_error": abs(plan.sent - 2 * 4 * numbers),
     }
 
 
