@@ -208,9 +208,11 @@ def run_ray(jobs: Sequence[Job], *, report: Report | None = None) -> list[Outcom
     if not jobs:
         return []
     if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS")
-        local: dict[str, Any] = {} if address else {"num_cpus": cores(), "include_dashboard": False}
-        ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
+        # "local", since with no address Ray joins whatever cluster was started here last.
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        local: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
+        settings = local if address == "local" else {}
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **settings)
     gpus = 1 if _gpus(jobs) else 0
     threads = jobs[0].options.threads or 1
     remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=1)(_attempt_and_pack)

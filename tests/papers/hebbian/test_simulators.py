@@ -205,6 +205,17 @@ def test_a_ray_cluster_gives_what_this_process_gives():
         workers.close()
 
 
+@pytest.mark.parametrize(("told", "joined"), [("", "local"), ("ray://far:1", "ray://far:1")])
+def test_only_the_cluster_that_is_named_is_joined(monkeypatch, told, joined):
+    ray = pytest.importorskip("ray", reason="extra ray")
+    asked = []
+    monkeypatch.setenv("RAY_ADDRESS", told)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+    RayWorkers(2)
+    assert asked == [joined]
+
+
 def test_parts_of_other_lengths_are_joined():
     parts = [Lived(torch.ones(2, 1, 1), torch.zeros(1)), Lived(torch.ones(3, 2, 1), torch.ones(2))]
     whole = join(parts)

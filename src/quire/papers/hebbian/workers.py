@@ -5,6 +5,7 @@ gives the same fitness however many workers there are.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 from collections.abc import Callable, Sequence
@@ -93,7 +94,10 @@ class RayWorkers:
         self.count, self._ray = count, ray
         self._started = not ray.is_initialized()
         if self._started:
-            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+            # "local", since with no address Ray joins whatever cluster was started here last.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+            ray.init(address, log_to_driver=False, configure_logging=False, **settings)
 
     def map(self, function: Callable[[S, Any], R], shared: S, items: Sequence[Any]) -> list[R]:
         """Whenever a core of the cluster is free; what is shared lies in its object store."""
