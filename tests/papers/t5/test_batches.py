@@ -11,7 +11,7 @@ import torch
 from quire.papers.t5.lengths import raw_length
 from quire.papers.t5.mixing import Mixture, mixing_rates
 from quire.papers.t5.objectives import Ids, merge, random_spans
-from quire.papers.t5.packing import pack, pad
+from quire.papers.t5.packing import encode, pack, pad
 from quire.papers.t5.store import Chunks, TokenStore, tokenise, write_tokens
 from quire.papers.t5.vocabulary import Vocabulary
 
@@ -188,6 +188,14 @@ def test_padding_and_cutting():
     assert pack([], 5, 4).inputs.shape == (0, 5)
     with pytest.raises(ValueError, match="open_rows"):
         pack([], 5, 4, open_rows=0)
+
+
+def test_tasks_become_batches(vocabulary):
+    examples = [("the cat sees the dog .", "the cat", 1), ("never", "a", 0)]
+    batch = pad(encode(examples, vocabulary), 32, 16)
+    assert vocabulary.decode(batch.inputs.tolist()) == [text for text, _, _ in examples]
+    assert vocabulary.decode(batch.targets.tolist()) == ["the cat", "a"]
+    assert encode([], vocabulary) == []
 
 
 # Mixing

@@ -6,12 +6,14 @@ same wherever it stands in a row, so that the model needs no positions beside th
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from quire.papers.t5.vocabulary import Vocabulary
 
 
 class Batch(NamedTuple):
@@ -31,6 +33,21 @@ class Batch(NamedTuple):
 
 
 Tokens = Sequence[int]
+
+
+def encode(
+    examples: Iterable[tuple[str, str, Any]], vocabulary: Vocabulary
+) -> list[tuple[Tokens, Tokens]]:
+    """Tokens of inputs and targets of each example, such as those of a `Task`.
+
+    Example:
+        >>> vocabulary = Vocabulary.train(["so good .", "so bad ."] * 20, 20, sentinels=2)
+        >>> batch = pad(encode([("so good .", "so", None)], vocabulary), 16, 4)
+        >>> vocabulary.decode(batch.inputs.tolist())
+        ['so good .']
+    """
+    columns = list(zip(*((shown, written) for shown, written, _ in examples), strict=True))
+    return list(zip(*map(vocabulary.encode, columns), strict=True)) if columns else []
 
 
 def pad(
