@@ -177,13 +177,14 @@ def test_independent_noise_and_prefixes():
 
 
 def test_the_papers_example():
-    words = "Thank you for inviting me to your party last week .".split()
+    text = "Thank you for inviting me to your party last week ."
+    words = text.split()
     tokens = torch.arange(3, 3 + len(words))[None]
     noise = fixed(*(word in ("for", "inviting", "last") for word in words))
-    text = dict(enumerate(words, 3)) | {199: "<X>", 198: "<Y>", 197: "<Z>", 1: "</s>"}
+    named = dict(enumerate(words, 3)) | {199: "<X>", 198: "<Y>", 197: "<Z>", 1: "</s>"}
 
     def said(row):
-        return " ".join(text[token] for token in unpadded(row[0]))
+        return " ".join(named[token] for token in unpadded(row[0]))
 
     inputs, targets = spans(noise)(tokens)
     assert said(inputs) == "Thank you <X> me to your party <Y> week . </s>"
@@ -193,7 +194,7 @@ def test_the_papers_example():
     assert said(targets) == "for inviting last </s>"
     inputs, targets = Objective(noise, mass_style().inputs, mass_style().targets, SMALL)(tokens)
     assert said(inputs) == "Thank you <X> <X> me to your party <X> week . </s>"
-    assert said(targets) == " ".join(words) + " </s>"
+    assert said(targets) == f"{text} </s>"
 
 
 def test_every_mask_of_ten_tokens_merges_to_the_raw_text():

@@ -73,7 +73,8 @@ def test_one_passage_gives_many_examples():
     text = "Ann met Bo.\n@highlight\nBo left"
     row = {"passage": {"text": text, "entities": [{"start": 0, "end": 2}, {"start": 8, "end": 9},
                                                   {"start": 23, "end": 24}]},
-           "qas": [{"query": "@placeholder left", "answers": [{"text": "Bo"}, {"text": "Bo B"}]}]}  # fmt: skip
+           "qas": [{"query": "@placeholder left",
+                    "answers": [{"text": "Bo"}, {"text": "Bo B"}]}]}  # fmt: skip
     task = TASKS["record"]
     learned = task.examples([row], training=True)
     assert [e.targets for e in learned] == ["Bo", "Bo B"], "one example an answer"

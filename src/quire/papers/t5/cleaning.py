@@ -224,9 +224,7 @@ class Repeats:
         """64 bits for each span of the text."""
         pieces = [piece.lower() for _, piece in self.split(text, rules)]
         spans = range(len(pieces) - self.span + 1)
-        return np.array(
-            [digest("\n".join(pieces[n : n + self.span])) for n in spans], np.uint64
-        )
+        return np.array([digest("\n".join(pieces[n : n + self.span])) for n in spans], np.uint64)
 
     def without(self, text: str, keep: NDArray[np.bool_], rules: Rules) -> str:
         """The text without the pieces of all spans that are not kept."""

@@ -151,9 +151,7 @@ def _pairs(predictions: Sequence[Any], truths: Sequence[Any]) -> list[tuple[Any,
 
 def _confusion(predictions: Sequence[Any], truths: Sequence[Any]) -> tuple[int, int, int, int]:
     """True positives, true negatives, false positives, false negatives."""
-    counts = Counter(
-        (bool(t), p is not None and p == t) for p, t in _pairs(predictions, truths)
-    )
+    counts = Counter((bool(t), p is not None and p == t) for p, t in _pairs(predictions, truths))
     return (
         counts[True, True], counts[False, True], counts[False, False], counts[True, False],
     )  # fmt: skip

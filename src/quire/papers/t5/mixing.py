@@ -43,9 +43,9 @@ def mixing_rates(
     for name, value in (*given, ("temperature", temperature)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be positive and finite, got {value}")
-    # Logarithms: sizes to a large power must not overflow.
-    log = np.log([min(size, top) for size in sizes.values()]) / temperature
-    rates = np.exp(log - log.max())
+    counted = [min(size, top) for size in sizes.values()]
+    # Relative to the largest one: no power overflows.
+    rates = (np.array(counted, float) / max(counted)) ** (1 / temperature)
     return dict(zip(sizes, (rates / rates.sum()).tolist(), strict=True))
 
 

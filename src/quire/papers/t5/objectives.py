@@ -194,7 +194,8 @@ def _sentinels(view: View, runs: Tensor) -> tuple[Tensor, Tensor]:
     first = runs & ~before
     number = first.cumsum(1)
     _check_count(number, view.ids)
-    return torch.where(first, view.ids.size - number, view.tokens), view.valid & ~(runs & before)
+    tokens = torch.where(first, view.ids.size - number, view.tokens)
+    return tokens, view.valid & ~(runs & before)
 
 
 def _check_count(number: Tensor, ids: Ids) -> None:
@@ -224,8 +225,7 @@ def join(tokens: Tensor, stay: Tensor, ids: Ids, width: int) -> Tensor:
     out = torch.full((len(tokens), width + 1), ids.pad, dtype=torch.long, device=tokens.device)
     end = place[:, -1:].clamp(max=width - 1) if tokens.shape[1] else torch.zeros_like(out[:, :1])
     # Column `width` takes what is left out.
-    place = torch.where(stay & (place < width), place - 1, width)
-    out.scatter_(1, place, tokens)
+    out.scatter_(1, (place - 1).masked_fill_(~stay | (place >= width), width), tokens)
     return out.scatter_(1, end, ids.eos)[:, :width]
 
 
@@ -365,7 +365,11 @@ def random_spans(
 ) -> Objective:
     """Spans of average length `mean` from the rest: the paper's final objective.
 
-    roll: rotate the mask at random; a row then may have one run more, and one token more.
+    Args:
+        rate: Share of tokens that are noise.
+        mean: Average length of a span, in tokens.
+        roll: Rotate the mask at random; a row then may have one run more, and one token more.
+        ids: The vocabulary's.
     """
 
     def lengths(raw: int) -> tuple[int, int]:

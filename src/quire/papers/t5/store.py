@@ -8,7 +8,7 @@ any number of processes, which share its pages.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +56,7 @@ class TokenStore:
             raise ValueError(f"the token store in {folder} is cut short: write it again")
         begin, end = documents or (0, len(offsets) - 1)
         if not 0 <= begin <= end <= len(offsets) - 1:
-            raise ValueError(
-                f"documents must lie in 0..{len(offsets) - 1}, got {begin} to {end}"
-            )
+            raise ValueError(f"documents must lie in 0..{len(offsets) - 1}, got {begin} to {end}")
         self.documents = (begin, end)
         self.offsets: NDArray[np.int64] = offsets[begin : end + 1]
         path = self.folder / "tokens.bin"
@@ -88,7 +86,7 @@ class TokenStore:
             raise ValueError(f"shares must be positive and sum to at most 1, got {shares}")
         first = self.documents[0]
         cuts = [first + round(sum(shares[:n]) * len(self)) for n in range(len(shares) + 1)]
-        return [TokenStore(self.folder, cut) for cut in zip(cuts, cuts[1:], strict=False)]
+        return [TokenStore(self.folder, cut) for cut in pairwise(cuts)]
 
 
 def write_tokens(

@@ -220,9 +220,9 @@ def mark_pronoun(text: str, index: int, pronoun: str) -> str:
 
 
 DETERMINERS = frozenset(
-    "a an few her his each every many much my our some that the their these this those which whose "
-    "your".split()
-)
+    ["a", "an", "few", "her", "his", "each", "every", "many", "much", "my", "our", "some", "that",
+     "the", "their", "these", "this", "those", "which", "whose", "your"]
+)  # fmt: skip
 
 
 def same_referent(prediction: str, referent: str) -> bool:
