@@ -1,4 +1,4 @@
-"""AdaFactor as T5 uses it (section 3.1.2; Shazeer and Stern, 2018, with Mesh TensorFlow's defaults).
+"""AdaFactor as T5 uses it (section 3.1.2): Shazeer and Stern (2018) with Mesh TensorFlow's values.
 
 The second moment of a large matrix is kept as the means of its rows and columns. No momentum, no
 weight decay.

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from quire.nn import devices
 from quire.papers.t5.layers import Layer, mask_bias
-from quire.papers.t5.model import PADDING, T5, align_right
+from quire.papers.t5.model import PADDING, T5
 
 EOS = 1
 Models = T5 | Sequence[T5]
@@ -167,9 +167,10 @@ class Decoding:
     def select(self, rows: Tensor) -> None:
         """Go on with the hypotheses rows (N,), each of the same input as the one it replaces."""
         for caches in (self.keys, self.values):
-            for number, cache in enumerate(caches):
+            for cache in caches:
                 # What is not yet written need not move.
-                cache[:, :, : self.used] = cache[:, :, : self.used].index_select(0, rows)
+                written = cache[:, :, : self.used]
+                written.copy_(written.index_select(0, rows))
 
     def _read_prompt(self, inputs: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The keys and values of the inputs, with their padding at the front."""

@@ -1,4 +1,4 @@
-"""T5's layers: no bias anywhere, a norm without a mean, attention without 1 / sqrt(K) (section 2.1).
+"""T5's layers: no biases, a norm without a mean, attention without 1 / sqrt(K) (section 2.1).
 
 B batch, T tokens (Tq of queries, Tk of keys), D width, H heads, K head width. In float16 the
 residual sum is kept in single precision and the feed-forward part's last product is scaled, since
@@ -105,7 +105,10 @@ class Attention(nn.Module):
 
 def _expand(bias: Tensor, q: Tensor, keys: Tensor) -> Tensor:
     """The bias with q's type and, as a view, the shape that all kernels take: (B, H, Tq, Tk)."""
-    return bias.to(q.dtype).expand(*q.shape[:3], keys.shape[2])
+    if bias.dtype != q.dtype:
+        # Under autocast: what hides a pair in single precision would be infinite in half.
+        bias = bias.clamp(min=hidden(q.dtype)).to(q.dtype)
+    return bias.expand(*q.shape[:3], keys.shape[2])
 
 
 class FeedForward(nn.Module):

@@ -271,7 +271,7 @@ class T5(nn.Module):
         return text, (allowed & (text != PADDING)[:, None, None]) | own
 
     def _sees(self, length: int, inputs: int, device: torch.device) -> Tensor:
-        """What a language model's tokens see of each other: (T, T), and in the prefix, of inputs."""
+        """What a language model's tokens see of each other, padding apart: (T, T)."""
         allowed = _causal(length, device)
         if self.architecture == "causal":
             return allowed

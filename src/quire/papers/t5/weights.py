@@ -92,6 +92,9 @@ def from_transformers(config: Mapping[str, Any], weights: Mapping[str, Tensor]) 
         weight = weights.get(theirs)
         if weight is None and theirs == "shared.weight":
             weight = weights.get("encoder.embed_tokens.weight")
+        if weight is None and theirs == "lm_head.weight":
+            # Tied, but not scaled, which transformers makes of a new v1.1: the same function.
+            weight = weights.get("shared.weight")
         wanted = tuple(shapes[ours].shape)
         if weight is None or tuple(weight.shape) != wanted:
             got = "nothing" if weight is None else tuple(weight.shape)
