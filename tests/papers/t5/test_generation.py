@@ -6,11 +6,11 @@ import torch
 from papers.t5.test_model import ARCHITECTURES, make, pair, tokens
 from quire.nn import devices
 from quire.papers.t5 import Decoding, add_adapters, add_low_ranks, from_transformers, generate
-from quire.papers.t5.generation import penalty
+from quire.papers.t5.generation import PACK_FROM, can_pack, penalty
 
 
-def sharp(architecture="encoder-decoder", *, seed=0, vocabulary=40):
-    model = make(architecture, seed=seed)
+def sharp(architecture="encoder-decoder", *, seed=0, **options):
+    model = make(architecture, seed=seed, **options)
     with torch.no_grad():
         model.table.weight.mul_(4.0)  # sure enough that hypotheses differ
     return model
@@ -54,6 +54,25 @@ def test_step_by_step_is_all_at_once(architecture, tuned):
         torch.testing.assert_close(logits[::2], whole[:, place])
         torch.testing.assert_close(logits[1::2], whole[:, place])
         token = targets[:, place].repeat_interleave(2)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@torch.no_grad()
+def test_packed_weights_are_the_same_product(gated):
+    model = sharp(gated=gated, tied=not gated).float()
+    add_adapters(model, 4)
+    if not can_pack(model.table.weight):
+        pytest.skip("torch has no oneDNN here")
+    inputs, targets = tokens(3, 7), tokens(3, PACK_FROM)
+    names = set(model.state_dict())
+    whole = model(inputs, targets)
+    decoding = Decoding(model, inputs, PACK_FROM)
+    token = torch.zeros(3, dtype=torch.int64)
+    for place in range(PACK_FROM):
+        torch.testing.assert_close(decoding.step(token), whole[:, place], rtol=1e-4, atol=1e-4)
+        token = targets[:, place]
+    assert set(model.state_dict()) == names
+    assert decoding.layers[0] is not model.decoder.layers[0]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -5,8 +5,10 @@ width, H heads. All keys and values are kept: a step computes one token a hypoth
 an input share the keys of that input.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,8 @@ from quire.papers.t5.layers import Layer, mask_bias
 from quire.papers.t5.model import PADDING, T5
 
 EOS = 1
+PACK_FROM = 8
+"""Tokens to generate from which on it pays to pack the weights once more."""
 Models = T5 | Sequence[T5]
 
 
@@ -101,31 +105,36 @@ class Decoding:
     def __init__(self, model: T5, inputs: Tensor, tokens: int, *, beams: int = 1) -> None:
         self.model = model
         self.beams = beams
-        self.layers: list[Layer] = list(model.decoder.layers)  # type: ignore[arg-type]
+        rows, device = len(inputs), inputs.device
+        own: list[Layer] = list(model.decoder.layers)  # type: ignore[arg-type]
+        head = model.table if model.head is None else model.head
+        dtype = self.dtype = head.weight.dtype
         # One product gives queries, keys and values of a token.
-        self.projections = [
+        joined = [
             torch.cat([getattr(layer.attention, part).weight for part in ("query", "key", "value")])
-            for layer in self.layers
+            for layer in own
         ]
+        # Packing takes about as long as three products.
+        pack = tokens >= PACK_FROM and can_pack(head.weight)
+        self.projections = [Product(weight, rows * beams, pack=pack) for weight in joined]
+        self.output = Product(head.weight, rows * beams, pack=pack)
+        self.scale = model.size.dim**-0.5 if model.head is None else 1.0
+        self.layers = [packed(layer, rows * beams) for layer in own] if pack else own
         self.memories: list[tuple[Tensor, Tensor]] = []
         self.memory_bias: Tensor | None = None
         self.prefix_bias: Tensor | None = None
         self.first: Tensor | None = None
-        rows, device = len(inputs), inputs.device
         prompt: list[tuple[Tensor, Tensor]] = []
         if model.encoder is None:
             prompt = self._read_prompt(inputs)
         else:
             memory = model.encode(inputs)
-            crosses = [layer.cross for layer in self.layers]
+            crosses = [layer.cross for layer in own]
             self.memories = [cross.project(memory) for cross in crosses if cross is not None]
-            dtype = self.memories[0][0].dtype
             self.memory_bias = mask_bias((inputs != PADDING)[:, None, None], dtype)
         self.used = prompt[0][0].shape[2] if prompt else 0
         room = self.used + tokens
-        attention = self.layers[0].attention
-        shape = (rows * beams, attention.heads, room, model.size.head_dim)
-        dtype = self.projections[0].dtype
+        shape = (rows * beams, model.size.heads, room, model.size.head_dim)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in self.layers]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
         for layer, pair in enumerate(prompt):
@@ -140,13 +149,13 @@ class Decoding:
         if self.first is not None:
             # A language model has read its prompt, whose last token predicts the first one.
             y, self.first = self.first, None
-            return self.model.logits(y.repeat_interleave(self.beams, 0))
+            return self.output(self.scale * y.repeat_interleave(self.beams, 0))
         model, place = self.model, self.used
         bias = self._bias(place + 1)
         x = model.embed(tokens)  # (N, D)
         for number, layer in enumerate(self.layers):
             heads = (3, layer.attention.heads, -1)
-            qkv = F.linear(layer.attention_norm(x), self.projections[number])
+            qkv = self.projections[number](layer.attention_norm(x))
             q, k, v = qkv.unflatten(-1, heads).unbind(1)
             keys, values = self.keys[number], self.values[number]
             keys[:, :, place], values[:, :, place] = k, v
@@ -162,7 +171,7 @@ class Decoding:
                 x = x + read.flatten(0, 1)
             x = layer.transform(x)
         self.used += 1
-        return model.logits(model.decoder.norm(x))
+        return self.output(self.scale * model.decoder.norm(x))
 
     def select(self, rows: Tensor) -> None:
         """Go on with the hypotheses rows (N,), each of the same input as the one it replaces."""
@@ -187,12 +196,66 @@ class Decoding:
 
     def _bias(self, keys: int) -> Tensor:
         """What the newest query adds to its keys: (N or 1, H, 1, keys)."""
-        bias = self.bias[..., self.bias.shape[-1] - keys :].to(self.projections[0].dtype)
+        bias = self.bias[..., self.bias.shape[-1] - keys :].to(self.dtype)
         rows = len(self.keys[0])
         if self.prefix_bias is None:
             return bias.expand(rows, -1, -1, -1)
         prefix = self.prefix_bias.shape[-1]
         return bias + F.pad(self.prefix_bias, (0, keys - prefix))
+
+
+class Product(nn.Module):
+    """x (..., in) times the transpose of a weight (out, in), packed for few rows where asked.
+
+    A plain product of few rows spends most of its time packing the weight for oneDNN or MKL, each
+    time anew. The packed copy is made once, with the operators of torch's own frozen graphs.
+
+    Args:
+        weight: (out, in).
+        rows: How many x will have.
+        bias: (out,) or None.
+        pack: Whether to keep a packed copy, which takes the weight's memory again.
+    """
+
+    def __init__(
+        self, weight: Tensor, rows: int, *, bias: Tensor | None = None, pack: bool = True
+    ) -> None:
+        super().__init__()
+        self.pack = pack
+        self.bias = bias
+        self.matrix = torch.ops.mkldnn._reorder_linear_weight(weight, rows) if pack else weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., in) -> (..., out)."""
+        if not self.pack:
+            return F.linear(x, self.matrix, self.bias)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.matrix, self.bias, "none", [], "")
+        return y
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether torch has oneDNN here and the weight is of the kind that it packs."""
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+def packed(module: Any, rows: int) -> Any:
+    """The same module with packed linear maps; the module itself stays as it is.
+
+    rows: How many its inputs will have.
+    """
+    if isinstance(module, nn.Linear):
+        return Product(module.weight, rows, bias=module.bias)
+    twin = copy.copy(module)
+    twin._modules = {
+        name: None if part is None else packed(part, rows) for name, part in module._modules.items()
+    }
+    return twin
 
 
 class Ensemble:
