@@ -182,7 +182,9 @@ def crowd():
 
 @pytest.fixture(scope="module")
 def pool():
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["quire.papers.t5.shards"])  # imported once for both
+    with ProcessPoolExecutor(2, mp_context=context) as executor:
         yield executor
 
 
