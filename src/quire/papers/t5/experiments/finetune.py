@@ -42,7 +42,7 @@ def finetune(config: Finetune, run: Run) -> Metrics:
     for name, part in read_tasks(config.labelled, run).items():
         model = make_model(config.net, coder, run)
         load_weights_into(run.before("base"), "model", model)
-        before_step = prepare(model, config)
+        before_step = prepare(model, config.method, config.tuning, adapter=config.adapter)
         trained = count_trained(model) / 1e6
         found = learn_task(model, part, coder, config.tuning, run, name=name,
                            before_step=before_step)  # fmt: skip
@@ -56,17 +56,26 @@ def finetune(config: Finetune, run: Run) -> Metrics:
     }
 
 
-def prepare(model: T5, config: Finetune) -> Callable[[int], None] | None:
-    """Freeze what the method does not train; what is called before each step, where it thaws."""
-    if config.method == "adapters":
-        add_adapters(model, config.adapter)
-    if config.method == "embeddings":
+def prepare(
+    model: T5, method: Method, tuning: Tuning, *, adapter: int
+) -> Callable[[int], None] | None:
+    """Freeze what the method does not train; gives what is called before each step, if it thaws.
+
+    Args:
+        model: Changed in place.
+        method: What is trained.
+        tuning: Its steps are the episodes of gradual unfreezing together.
+        adapter: Width of adapters.
+    """
+    if method == "adapters":
+        add_adapters(model, adapter)
+    if method == "embeddings":
         model.requires_grad_(False).table.requires_grad_(True)
-    if config.method != "gradual":
+    if method != "gradual":
         return None
-    depth, steps = config.net.layers, config.tuning.steps
+    depth = model.size.layers
 
     def thaw(step: int) -> None:
-        unfreeze(model, min(depth, 1 + step * depth // steps))
+        unfreeze(model, min(depth, 1 + step * depth // tuning.steps))
 
     return thaw

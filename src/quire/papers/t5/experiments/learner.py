@@ -98,7 +98,6 @@ class Noise(Group):
         """Raw tokens that fill `inputs` places: the spans' own number, else one less (the end)."""
         return raw_length(inputs, self.rate, self.mean).raw if self.name == "spans" else inputs - 1
 
-
     def lengths(self, inputs: int) -> tuple[int, int]:
         """Places of inputs and targets of an example, ends and padding included."""
         raw = self.raw(inputs)
@@ -151,7 +150,7 @@ def pretrain_model(
     model: T5, source: Source, noise: Noise, schedule: Schedule, run: Run, *,
     tokens: int = 0, name: str = "train",
 ) -> float:  # fmt: skip
-    """Train on raw text; gives the mean loss of the last tenth of the steps, in nats a target token.
+    """Train on raw text; gives the mean loss of the last tenth of the steps, nats a token.
 
     Args:
         model: What learns.
@@ -254,7 +253,10 @@ class Rows:
         batch = pad(pairs, tuning.inputs, tuning.targets)
         # Columns that no row needs are work for nothing.
         wide = (batch.inputs != 0).any(0).sum(), (batch.targets != 0).any(0).sum()
-        self.inputs, self.targets = batch.inputs[:, : int(wide[0])], batch.targets[:, : int(wide[1])]
+        self.inputs, self.targets = (
+            batch.inputs[:, : int(wide[0])],
+            batch.targets[:, : int(wide[1])],
+        )
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -324,9 +326,18 @@ def draw(rows: Rows, size: int, run: Run, *stream: int | str) -> Pair:
 
 
 @torch.no_grad()
-def write(model: T5, rows: Rows, coder: Coder, run: Run, *, at_once: int = 256) -> list[str]:
-    """What the model writes for each row, greedily."""
-    model.eval()
+def write(
+    model: T5 | Sequence[T5], rows: Rows, coder: Coder, run: Run, *, at_once: int = 256
+) -> list[str]:
+    """What a model, or several that vote, writes for each row, greedily.
+
+    Args:
+        model: What writes.
+        rows: The inputs; the longest target is how much is written at most.
+        coder: The vocabulary.
+        run: The run.
+        at_once: Rows of a batch.
+    """
     found: list[str] = []
     for inputs in rows.inputs.split(at_once):
         tokens = generate(model, inputs.to(run.device), rows.targets.shape[1])

@@ -1,6 +1,7 @@
 """One model for all tasks at once: examples are mixed by rates (sections 3.5.2 and 3.5.3)."""
 
-from typing import Literal
+import copy
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
@@ -19,11 +20,20 @@ from quire.papers.t5.experiments.learner import (
     make_model,
     score,
 )
-from quire.papers.t5.experiments.sources import Labelled, Part, Text, read_tasks, read_text
+from quire.papers.t5.experiments.sources import (
+    Labelled,
+    Part,
+    Source,
+    Text,
+    read_tasks,
+    read_text,
+)
 from quire.papers.t5.mixing import Mixture, mixing_rates
 from quire.papers.t5.model import T5
 from quire.papers.t5.objectives import Pair
 from quire.papers.t5.store import Chunks
+
+DEFAULT_NOISE = Noise()
 
 
 class Multitask(Config):
@@ -49,50 +59,91 @@ class Multitask(Config):
     """Share of each minibatch that is raw text."""
     text: Text = Text()
     """That text."""
-    noise: Noise = Noise()
-    """Its objective."""
 
 
 def multitask(config: Multitask, run: Run) -> Metrics:
     """Each task's metric at its best checkpoint, their mean; the last weights are kept."""
     source = read_text(config.text, run)
-    coder, tuning = source.coder, config.tuning
     parts = select(read_tasks(config.labelled, run), config)
-    rows = {name: Rows(part.train, coder, tuning) for name, part in parts.items()}
-    model = make_model(config.net, coder, run)
+    model = make_model(config.net, source.coder, run)
     load_weights_into(run.before("base"), "model", model)
-    sizes = {name: len(each) for name, each in rows.items()}
-    limit = 1 if config.mixing == "equal" else config.limit or None
-    rates = mixing_rates(sizes, limit=limit, temperature=config.temperature)
-    mixture = Mixture(sizes, rates, seed=run.seed)
-    free = round(config.unsupervised * tuning.batch_size)
-    chunks = Chunks(source.stream, config.noise.raw(tuning.inputs), seed=run.seed)
-    objective = config.noise.objective(coder.ids, tuning.inputs)
+    scores = train_mixture(
+        model, parts, source, Mix(config.mixing, config.limit, config.temperature,
+        config.unsupervised), config.tuning, run,
+    )  # fmt: skip
+    save_weights(run.directory, "model", model)
+    return scores | {"mean": sum(scores.values()) / len(scores)}
+
+
+class Mix(NamedTuple):
+    """How tasks are mixed.
+
+    Args:
+        mixing: Equal rates, or by size.
+        limit: K, 0 for none.
+        temperature: T.
+        unsupervised: Share of each minibatch that is raw text.
+    """
+
+    mixing: Literal["equal", "proportional"] = "proportional"
+    limit: int = 2**21
+    temperature: float = 1.0
+    unsupervised: float = 0.0
+
+    def rates(self, sizes: dict[str, int]) -> dict[str, float]:
+        """Rates of tasks of these sizes."""
+        limit = 1 if self.mixing == "equal" else self.limit or None
+        return mixing_rates(sizes, limit=limit, temperature=self.temperature)
+
+
+def train_mixture(
+    model: T5, parts: dict[str, Part], source: Source, mix: Mix, tuning: Tuning, run: Run, *,
+    name: str = "mixture", noise: Noise = DEFAULT_NOISE,
+) -> Metrics:  # fmt: skip
+    """Train on all tasks at once; each task's score at its own best checkpoint, on the test part.
+
+    Args:
+        model: It ends with the weights that were best on average.
+        parts: The tasks.
+        source: Vocabulary, and raw text where the mix has some.
+        mix: The rates.
+        tuning: Steps and rate.
+        run: The run.
+        name: Of the loop.
+        noise: Objective of the raw text.
+    """
+    coder = source.coder
+    rows = {task: Rows(part.train, coder, tuning) for task, part in parts.items()}
+    sizes = {task: len(each) for task, each in rows.items()}
+    mixture = Mixture(sizes, mix.rates(sizes), seed=run.seed)
+    free = round(mix.unsupervised * tuning.batch_size)
+    chunks = Chunks(source.stream, noise.raw(tuning.inputs), seed=run.seed)
+    objective = noise.objective(coder.ids, tuning.inputs)
 
     def batches(step: int) -> Pair:
         places = mixture.batch(step, tuning.batch_size - free)
-        pairs = [Pair(rows[name].inputs[i], rows[name].targets[i]) for name, i in places]
+        pairs = [Pair(rows[task].inputs[i], rows[task].targets[i]) for task, i in places]
         if free:
-            noisy = objective(chunks.batch(step, free), generator=run.rng("noise", step))
+            noisy = objective(chunks.batch(step, free), generator=run.rng(name, "noise", step))
             pairs += [Pair(*pair) for pair in zip(*noisy, strict=True)]
         return together(pairs)
 
-    best = {name: Best(model) for name in parts}
+    best = {task: Best(model) for task in parts}
 
     def judge(tried: T5) -> float:
         found = [score(tried, part.task, part.dev, coder, tuning, run) for part in parts.values()]
-        for name, value in zip(parts, found, strict=True):
-            best[name].offer(value, tried)
+        for task, value in zip(parts, found, strict=True):
+            best[task].offer(value, tried)
         return sum(found) / len(found)
 
-    finetune_model(model, batches, judge, tuning, run, name="mixture", state=best.values())
-    save_weights(run.directory, "model", model)
+    finetune_model(model, batches, judge, tuning, run, name=name, state=best.values())
+    together_best = copy.deepcopy(model.state_dict())
     scores: Metrics = {}
-    for name, part in parts.items():
-        model.load_state_dict(best[name].weights)
-        scores[name] = score(model, part.task, part.test, coder, tuning, run)
-    return scores | {"mean": sum(scores.values()) / len(scores),
-                     "largest_rate": 100 * max(rates.values())}  # fmt: skip
+    for task, part in parts.items():
+        model.load_state_dict(best[task].weights)
+        scores[task] = score(model, part.task, part.test, coder, tuning, run)
+    model.load_state_dict(together_best)
+    return scores
 
 
 def select(parts: dict[str, Part], config: Multitask) -> dict[str, Part]:

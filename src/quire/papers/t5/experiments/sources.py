@@ -1,4 +1,4 @@
-"""Where texts and examples come from: the procedural language, quire's data, or the user's files."""
+"""Where texts and examples come from: the grammar, quire's data, or the user's files."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -59,11 +59,9 @@ class Source(NamedTuple):
 
 
 def read_text(text: Text, run: Run) -> Source:
-    """The text of a pre-training; 5 % of what is stored is held out."""
+    """The text of a pre-training."""
     if text.kind == "stored":
-        coder = stored_vocabulary(run)
-        train, rest = TokenStore(run.before("text") / "kept" / "tokens").split(0.95, 0.05)
-        return Source(coder, train.stream, rest.stream)
+        return read_store(run.before("text") / "kept")
     language = Language()
     documents = language.documents(
         text.documents, seed=run.seed, distinct=text.distinct or None, share=text.share
@@ -71,6 +69,12 @@ def read_text(text: Text, run: Run) -> Source:
     held_out = language.documents(max(100, text.documents // 50), seed=TEST)
     return Source(language.words, _stream(language.words, documents),
                   _stream(language.words, held_out))  # fmt: skip
+
+
+def read_store(folder: Path) -> Source:
+    """What t5/corpus keeps in a folder; the last 5 % of its documents are held out."""
+    train, rest = TokenStore(folder / "tokens").split(0.95, 0.05)
+    return Source(Vocabulary.load(folder / "vocabulary.json"), train.stream, rest.stream)
 
 
 def stored_vocabulary(run: Run) -> Vocabulary:
@@ -158,5 +162,3 @@ def _from_files(task: Task, folder: Path | None) -> dict[str, list[Example]]:
             raise DataMissing(f"{task.name} is not part of quire's data: {path} is put there by "
                               "hand, JSON lines with the published fields")  # fmt: skip
     return {part: task.read(path, training=part == "train") for part, path in paths.items()}
-
-
