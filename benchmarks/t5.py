@@ -36,11 +36,12 @@ def models() -> tuple[Any, T5]:
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
-    config = T5Config(
+    config = T5Config(  # type: ignore[call-arg]
         vocab_size=32_128, d_model=512, d_ff=2048, num_heads=8, num_layers=6, d_kv=64,
         dropout_rate=0.0, decoder_start_token_id=0,
     )  # fmt: skip
-    theirs = T5ForConditionalGeneration(config).to(DEVICE).eval()
+    theirs: Any = T5ForConditionalGeneration(config)
+    theirs = theirs.to(DEVICE).eval()
     with torch.no_grad():
         # Their logits are 0 and never the largest: no output is padding or ends.
         theirs.shared.weight[:2] = 0.0

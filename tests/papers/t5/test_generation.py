@@ -90,14 +90,14 @@ def test_greedy_takes_the_likeliest_token(architecture):
 @torch.no_grad()
 def scores(model, source, length, alpha):
     """Every output of up to `length` tokens of a vocabulary of 6, with its score."""
+    texts = sorted({tuple(until(text)) for text in itertools.product(range(6), repeat=length)})
+    # Padding within a text is read as a token; what follows an end is not looked at.
+    targets = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts])
+    logp = model(source.expand(len(texts), -1), targets).log_softmax(-1)
+    picked = logp.gather(-1, targets[..., None])[..., 0]
     found = {}
-    for text in itertools.product(range(6), repeat=length):
-        text = tuple(until(text))
-        target = torch.tensor([text])
-        # A padding token inside a target is read as one, and only not counted in a loss.
-        logp = model(source, target).log_softmax(-1)
-        total = sum(float(logp[0, place, token]) for place, token in enumerate(text))
-        found[text] = total / penalty(len(text), alpha)
+    for text, row in zip(texts, picked, strict=True):
+        found[text] = float(row[: len(text)].sum()) / penalty(len(text), alpha)
     return found
 
 

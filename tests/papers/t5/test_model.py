@@ -331,7 +331,7 @@ def test_autocast_stays_finite():
     assert (found.float() - wanted).abs().mean() < 0.05 * wanted.std()
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["shared", "prefix"])
 def test_it_compiles_whole(architecture):
     model, inputs, targets = make(architecture), tokens(2, 7), tokens(2, 6)
     torch._dynamo.reset()

@@ -169,7 +169,7 @@ class Layer(nn.Module):
         >>> from quire.papers.t5 import Attention, FeedForward, Layer, RMSNorm
         >>> norms = RMSNorm(8), RMSNorm(8)
         >>> layer = Layer(Attention(8, 2, head_dim=4), FeedForward(8, 32), norms=norms)
-        >>> layer(torch.randn(2, 5, 8), torch.zeros(2, 5, 5)).shape
+        >>> layer(torch.randn(2, 5, 8), torch.zeros(1, 2, 5, 5)).shape
         torch.Size([2, 5, 8])
     """
 
@@ -185,7 +185,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = attention
         self.attention_norm, self.feed_forward_norm = norms
-        self.cross, self.cross_norm = (None, None) if cross is None else cross
+        self.cross = None if cross is None else cross[0]
+        self.cross_norm = None if cross is None else cross[1]
         self.feed_forward = feed_forward
         # A bottleneck with a residual sum of its own: see `add_adapters`.
         self.adapter: nn.Module | None = None

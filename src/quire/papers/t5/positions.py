@@ -76,7 +76,8 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.bidirectional = bidirectional
         self.max_distance = max_distance
-        self.weight = nn.Parameter(torch.zeros(buckets, heads))
+        # A stack draws it anew, at its own width's scale.
+        self.weight = nn.Parameter(0.02 * torch.randn(buckets, heads))
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
         """The bias of positions query (Tq,) and key (Tk,): (H, Tq, Tk); of (B, T) (B, H, Tq, Tk).

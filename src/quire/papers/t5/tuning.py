@@ -118,11 +118,12 @@ class LowRank(nn.Module):
         super().__init__()
         if rank < 1 or linear.bias is not None:
             raise ValueError(f"LowRank takes a map without bias and a rank from 1 on, got {rank}")
-        self.linear = linear.requires_grad_(False)
-        self.scale = scale / rank
+        linear.requires_grad_(False)
+        self.linear: nn.Linear = linear
+        self.scale: float = scale / rank
         weight = linear.weight
-        self.down = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
-        self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
+        self.down: nn.Parameter = nn.Parameter(weight.new_empty(rank, weight.shape[1]))
+        self.up: nn.Parameter = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
         nn.init.normal_(self.down, std=weight.shape[1] ** -0.5)
 
     @property
@@ -133,7 +134,8 @@ class LowRank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) -> (..., out)."""
         low = F.linear(F.linear(x, self.down), self.up)
-        return self.linear(x) + self.scale * low  # type: ignore[no-any-return]
+        y: Tensor = self.linear(x)
+        return y + self.scale * low
 
 
 def add_low_ranks(model: T5, rank: int, *, scale: float = 16.0) -> list[nn.Parameter]:
@@ -148,9 +150,10 @@ def add_low_ranks(model: T5, rank: int, *, scale: float = 16.0) -> list[nn.Param
     trained: list[nn.Parameter] = []
     for part in list(model.modules()):
         if isinstance(part, Attention):
-            part.query = LowRank(part.query, rank=rank, scale=scale)
-            part.value = LowRank(part.value, rank=rank, scale=scale)
-            trained += [part.query.down, part.query.up, part.value.down, part.value.up]
+            for name in ("query", "value"):
+                changed = LowRank(getattr(part, name), rank=rank, scale=scale)
+                setattr(part, name, changed)
+                trained += [changed.down, changed.up]
     return trained
 
 
