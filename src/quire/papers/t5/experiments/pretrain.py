@@ -27,6 +27,8 @@ class Pretrain(Config):
     """Steps and rate."""
     text: Text = Text()
     """What is read."""
+    repeats: NonNegativeInt = 0
+    """How often the text is read: only so much of its beginning is; 0 takes all of it."""
     skip: bool = False
     """Train nothing: the weights stay as they were."""
     goes_on: bool = False
@@ -41,21 +43,22 @@ def pretrain(config: Pretrain, run: Run) -> Metrics:
     model = make_model(config.net, source.coder, run)
     if config.goes_on:
         load_weights_into(run.before("base"), "model", model)
+    raw = config.noise.raw(config.schedule.length)
+    seen = config.schedule.steps * config.schedule.batch_size * raw
+    tokens = max(seen // config.repeats, raw) if config.repeats else 0
     metrics = {}
     if not config.skip:
         metrics["train_loss"] = pretrain_model(
-            model, source, config.noise, config.schedule, run, tokens=config.text.tokens
+            model, source, config.noise, config.schedule, run, tokens=tokens
         )
         metrics["loss"] = measure_loss(model, source, config.noise, config.schedule, run,
                                        batches=config.batches)  # fmt: skip
     save_weights(run.directory, "model", model)
-    raw = config.noise.raw(config.schedule.length)
     inputs, targets = config.noise.lengths(config.schedule.length)
-    seen = config.schedule.steps * config.schedule.batch_size * raw
     work = count_products(config.net, inputs, targets, source.coder.ids.size)
     return metrics | {
         "parameters": sum(p.numel() for p in model.parameters()) / 1e6,
-        "repeats": seen / (config.text.tokens or len(source.stream)),
+        "repeats": seen / (tokens or len(source.stream)),
         "targets": targets,
         "products": work / raw / 1e3,
     }

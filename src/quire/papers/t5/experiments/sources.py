@@ -42,8 +42,6 @@ class Text(Group):
     """Sentences of the grammar, or what the run called `text` has stored."""
     documents: PositiveInt = 30_000
     """Documents that the grammar makes."""
-    tokens: NonNegativeInt = 0
-    """Only so many tokens from the beginning, repeated; 0 takes all."""
     distinct: NonNegativeInt = 0
     """Documents that are repeated again and again among the others; 0 repeats none."""
     share: NonNegativeFloat = 0.5
@@ -117,9 +115,9 @@ def read_tasks(labelled: Labelled, run: Run) -> dict[str, Part]:
     """The parts of each task, prefixes put as asked. Raises DataMissing for files not here."""
     known = Language().tasks()
     found = {}
-    for place, name in enumerate(labelled.tasks):
+    for name in labelled.tasks:
         task = known[name] if name in known else TASKS[name]
-        other = labelled.tasks[(place + 1) % len(labelled.tasks)]
+        other = "qa" if name == "nli" else "nli"
         prefixes = {"own": task.prefix, "nonsense": NONSENSE, "none": "", "swapped": other}
         task = task.with_prefix(prefixes[labelled.prefix])
         read: Callable[..., Part] = _procedural if name in known else _real
