@@ -3,7 +3,7 @@
 To read it: `positions` (buckets and their bias), `layers`, `model` (sizes and architectures),
 `generation` (greedy, beams, ensembles), `weights` (transformers' checkpoints), `adafactor`,
 `tuning` (adapters, gradual unfreezing). Then the text: `lengths`, `masks`, `objectives`;
-`vocabulary`, `store`, `packing`, `mixing`; `tasks`, `published`, `metrics`; `cleaning`, `shards`.
+`vocabulary`, `store`, `packing`, `mixing`; `tasks`, `published`, `metrics`; `cleaning`, `shards`. Last `procedural`: a language that a grammar makes, and its tasks.
 """
 
 # ruff: noqa: I001, RUF022
@@ -56,6 +56,7 @@ from quire.papers.t5.cleaning import (
     clean_pages,
 )
 from quire.papers.t5.shards import clean_files
+from quire.papers.t5.procedural import Language, Words
 
 __all__ = [
     "RelativeBias",
@@ -130,4 +131,6 @@ __all__ = [
     "clean_page",
     "clean_pages",
     "clean_files",
+    "Language",
+    "Words",
 ]

@@ -83,7 +83,7 @@ class Language:
     """
 
     seed: int = 0
-    creatures: int = 6
+    creatures: int = 4
     verbs: int = 3
     names: int = 32
     places: int = 12
