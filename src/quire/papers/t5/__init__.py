@@ -3,7 +3,8 @@
 To read it: `positions` (buckets and their bias), `layers`, `model` (sizes and architectures),
 `generation` (greedy, beams, ensembles), `weights` (transformers' checkpoints), `adafactor`,
 `tuning` (adapters, gradual unfreezing). Then the text: `lengths`, `masks`, `objectives`;
-`vocabulary`, `store`, `packing`, `mixing`; `tasks`, `published`, `metrics`; `cleaning`, `shards`. Last `procedural`: a language that a grammar makes, and its tasks.
+`vocabulary`, `store`, `packing`, `mixing`; `tasks`, `published`, `metrics`; `cleaning`, `shards`.
+Last `procedural`: a language that a grammar makes, and its tasks.
 """
 
 # ruff: noqa: I001, RUF022
