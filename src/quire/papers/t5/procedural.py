@@ -92,10 +92,10 @@ class Language:
     @cached_property
     def _coined(self) -> list[str]:
         """Made-up words, all different, in random order."""
-        rng = random.Random(f"words {self.seed}")
+        generator = random.Random(f"words {self.seed}")
         parts = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
         words = [a + b for a in parts for b in parts]
-        rng.shuffle(words)
+        generator.shuffle(words)
         wanted = 2 * len(KINDS) * (self.creatures + self.verbs) + self.names + self.places
         if not 1 <= wanted <= len(words):
             raise ValueError(f"a language has up to {len(words)} coined words, got {wanted}")
@@ -135,46 +135,49 @@ class Language:
 
     # Text
 
-    def clause(self, rng: random.Random, *, fault: str | None = None) -> str:
+    def clause(self, generator: random.Random, *, fault: str | None = None) -> str:
         """What a creature does: "the <noun> [near the <noun>] <verb>".
 
         fault: "number" gives the verb the wrong number, "kind" a verb of another kind.
         """
-        noun = rng.choice(self.nouns)
-        plural = rng.random() < 0.5
+        noun = generator.choice(self.nouns)
+        plural = generator.random() < 0.5
         kind = noun.kind
         if fault == "kind":
-            kind = (kind + rng.randrange(1, len(KINDS))) % len(KINDS)
-        verb = rng.choice(self.actions[kind])[plural ^ (fault == "number")]
+            kind = (kind + generator.randrange(1, len(KINDS))) % len(KINDS)
+        verb = generator.choice(self.actions[kind])[plural ^ (fault == "number")]
         between = ""
-        if rng.random() < self.attractor:
-            other = rng.choice(self.nouns)
+        if generator.random() < self.attractor:
+            other = generator.choice(self.nouns)
             # It is of the other number, so that the nearest noun is no guide.
             between = f"near the {other.one if plural else other.many} "
         return f"the {noun.many if plural else noun.one} {between}{verb}"
 
-    def fact(self, rng: random.Random) -> str:
+    def fact(self, generator: random.Random) -> str:
         """Of what kind a creature is: "all <nouns> are <kind>"."""
-        noun = rng.choice(self.nouns)
+        noun = generator.choice(self.nouns)
         return f"all {noun.many} are {KINDS[noun.kind]}"
 
-    def person(self, rng: random.Random, name: str) -> Person:
+    def person(self, generator: random.Random, name: str) -> Person:
         """Someone with random properties."""
-        number = rng.randrange(len(NUMBERS))
-        noun = rng.choice(self.nouns)
+        number = generator.randrange(len(NUMBERS))
+        noun = generator.choice(self.nouns)
         thing = noun.many if number else noun.one
-        place = rng.choice(self.towns)
-        return Person(name, rng.choice(COLOURS), place, NUMBERS[number], thing)
+        place = generator.choice(self.towns)
+        return Person(name, generator.choice(COLOURS), place, NUMBERS[number], thing)
 
-    def document(self, rng: random.Random) -> str:
+    def document(self, generator: random.Random) -> str:
         """Two people, each fact of theirs once in each order, among clauses and facts of kinds."""
-        people = [self.person(rng, name) for name in rng.sample(self.people, 2)]
-        orders = [(says, p, rng.randrange(2)) for p in people for says in SAYINGS]
+        people = [self.person(generator, name) for name in generator.sample(self.people, 2)]
+        orders = [(says, p, generator.randrange(2)) for p in people for says in SAYINGS]
         first = [says[order](p) for says, p, order in orders]
         second = [says[1 - order](p) for says, p, order in orders]
-        rng.shuffle(first)
-        rng.shuffle(second)
-        others = [self.clause(rng) if rng.random() < 0.5 else self.fact(rng) for _ in range(4)]
+        generator.shuffle(first)
+        generator.shuffle(second)
+        others = [
+            self.clause(generator) if generator.random() < 0.5 else self.fact(generator)
+            for _ in range(4)
+        ]
         sentences = [*first, *others[:2], *second, *others[2:]]
         return " . ".join(sentences) + " ."
 
@@ -189,10 +192,12 @@ class Language:
             distinct: With it, a `share` of the texts are one of so many, again and again.
             share: Of texts that are repeated.
         """
-        rng = random.Random(f"documents {self.seed} {seed}")
-        few = [self.document(rng) for _ in range(distinct or 0)]
+        generator = random.Random(f"documents {self.seed} {seed}")
+        few = [self.document(generator) for _ in range(distinct or 0)]
         return [
-            rng.choice(few) if few and rng.random() < share else self.document(rng)
+            generator.choice(few)
+            if few and generator.random() < share
+            else self.document(generator)
             for _ in range(count)
         ]
 
@@ -235,9 +240,9 @@ class Language:
         }  # fmt: skip
         if task not in makers:
             raise ValueError(f"the language has no task '{task}', only {', '.join(makers)}")
-        rng = random.Random(f"{task} {self.seed} {seed}")
-        rows = [makers[task](rng, number % 2) for number in range(count)]
-        rng.shuffle(rows)
+        generator = random.Random(f"{task} {self.seed} {seed}")
+        rows = [makers[task](generator, number % 2) for number in range(count)]
+        generator.shuffle(rows)
         return rows
 
     def examples(self, task: str, count: int, *, seed: int) -> list[Example]:
@@ -245,60 +250,60 @@ class Language:
         rows = self.rows(task, count, seed=seed)
         return self.tasks()[task].examples(rows) if count else []
 
-    def _acceptability(self, rng: random.Random, label: int) -> Row:
-        fault = None if label else rng.choice(("number", "kind"))
-        return {"sentence": self.clause(rng, fault=fault), "label": label}
+    def _acceptability(self, generator: random.Random, label: int) -> Row:
+        fault = None if label else generator.choice(("number", "kind"))
+        return {"sentence": self.clause(generator, fault=fault), "label": label}
 
-    def _paraphrase(self, rng: random.Random, label: int) -> Row:
+    def _paraphrase(self, generator: random.Random, label: int) -> Row:
         """What a creature does, with another verb: of the same kind or not."""
-        noun, plural = rng.choice(self.nouns), rng.random() < 0.5
+        noun, plural = generator.choice(self.nouns), generator.random() < 0.5
         subject = f"the {noun.many if plural else noun.one}"
-        verb, other = rng.sample(self.actions[noun.kind], 2)
+        verb, other = generator.sample(self.actions[noun.kind], 2)
         if not label:
-            kind = (noun.kind + rng.randrange(1, len(KINDS))) % len(KINDS)
-            other = rng.choice(self.actions[kind])
+            kind = (noun.kind + generator.randrange(1, len(KINDS))) % len(KINDS)
+            other = generator.choice(self.actions[kind])
         pair = [f"{subject} {each[plural]}" for each in (verb, other)]
-        rng.shuffle(pair)
+        generator.shuffle(pair)
         return {"sentence1": pair[0], "sentence2": pair[1], "label": label}
 
-    def _nli(self, rng: random.Random, label: int) -> Row:
+    def _nli(self, generator: random.Random, label: int) -> Row:
         """Whether what some creatures are is what some of a kind are."""
-        noun, colour = rng.choice(self.nouns), rng.choice(COLOURS)
-        kind = noun.kind if label else (noun.kind + rng.randrange(1, len(KINDS))) % len(KINDS)
+        noun, colour = generator.choice(self.nouns), generator.choice(COLOURS)
+        kind = noun.kind if label else (noun.kind + generator.randrange(1, len(KINDS))) % len(KINDS)
         return {
             "premise": f"the {noun.many} are {colour}",
             "hypothesis": f"some {KINDS[kind]} are {colour}",
             "label": label,
         }
 
-    def _qa(self, rng: random.Random, number: int) -> Row:
+    def _qa(self, generator: random.Random, number: int) -> Row:
         """One of two people's places or colours, from four facts in random order."""
-        people = [self.person(rng, name) for name in rng.sample(self.people, 2)]
-        asked = rng.choice(people)
-        facts = [rng.choice(says)(p) for p in people for says in SAYINGS]
-        rng.shuffle(facts)
+        people = [self.person(generator, name) for name in generator.sample(self.people, 2)]
+        asked = generator.choice(people)
+        facts = [generator.choice(says)(p) for p in people for says in SAYINGS]
+        generator.shuffle(facts)
         question = (f"where lives {asked.name}", f"what colour is {asked.name}")[number]
         answer = (asked.place, asked.colour)[number]
         return {"question": question, "context": " . ".join(facts) + " .", "answer": answer}
 
-    def _similarity(self, rng: random.Random, number: int) -> Row:
+    def _similarity(self, generator: random.Random, number: int) -> Row:
         """Two lists of five letters; the score is how many stand in both."""
-        score = rng.randrange(6)
-        letters = rng.sample(LETTERS, 10 - score)
+        score = generator.randrange(6)
+        letters = generator.sample(LETTERS, 10 - score)
         one, two = letters[:5], letters[:score] + letters[5:]
-        rng.shuffle(two)
+        generator.shuffle(two)
         return {"sentence1": " ".join(one), "sentence2": " ".join(two), "score": float(score)}
 
-    def _reverse(self, rng: random.Random, number: int) -> Row:
-        letters = rng.sample(LETTERS, rng.randrange(3, 7))
+    def _reverse(self, generator: random.Random, number: int) -> Row:
+        letters = generator.sample(LETTERS, generator.randrange(3, 7))
         return {"text": " ".join(letters), "answer": " ".join(reversed(letters))}
 
-    def _headline(self, rng: random.Random, number: int) -> Row:
+    def _headline(self, generator: random.Random, number: int) -> Row:
         """Who is spoken of, of what colour, from where; another person's facts stand between."""
-        main, other = (self.person(rng, name) for name in rng.sample(self.people, 2))
+        main, other = (self.person(generator, name) for name in generator.sample(self.people, 2))
         facts = [COLOUR_SAYINGS[0](main), PLACES[number](main), THINGS[0](main),
-                 rng.choice(THINGS)(other)]  # fmt: skip
-        rng.shuffle(facts)
+                 generator.choice(THINGS)(other)]  # fmt: skip
+        generator.shuffle(facts)
         answer = f"{main.colour} {main.name} of {main.place}"
         return {"text": " . ".join(facts) + " .", "answer": answer}
 
