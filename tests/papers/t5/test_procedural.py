@@ -22,7 +22,7 @@ def test_texts_follow_from_their_seed_and_need_no_other_word():
 
 
 def test_verbs_agree_in_number_and_kind():
-    rng = random.Random(0)
+    generator = random.Random(0)
     of = {n.one: (n.kind, 0) for n in LANGUAGE.nouns} | {
         n.many: (n.kind, 1) for n in LANGUAGE.nouns
     }
@@ -30,7 +30,7 @@ def test_verbs_agree_in_number_and_kind():
              for i, v in enumerate(p)}  # fmt: skip
     for fault in (None, "number", "kind"):
         for _ in range(200):
-            words = LANGUAGE.clause(rng, fault=fault).split()
+            words = LANGUAGE.clause(generator, fault=fault).split()
             (kind, number), (verb_kind, verb_number) = of[words[1]], verbs[words[-1]]
             assert (kind == verb_kind) == (fault != "kind")
             assert (number == verb_number) == (fault != "number")
