@@ -3,10 +3,12 @@
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.measure import now, peak_tensor_mb, race
 from quire.papers.gshard.mixture import MixtureOfExperts
+from quire.papers.gshard.published import count_products
 from quire.papers.gshard.routers import Einsum, Top2
 
 
@@ -27,12 +29,16 @@ class Cost(Config):
     """M."""
     hidden: PositiveInt = 1024
     """H of an expert."""
+    recomputes: bool = False
+    """Whether the backward pass computes the layer's values anew in place of keeping them."""
+    square: PositiveInt = 8192
+    """Side of the matrices whose product is the measure of the device's rate."""
     repeats: PositiveInt = 5
     """Timings, of which the median is taken."""
 
 
 def cost(config: Cost, run: Run) -> Metrics:
-    """Milliseconds, memory and weights."""
+    """Milliseconds, share of the device's rate, memory and weights."""
     if config.experts:
         router = Einsum(Top2()) if config.einsum else Top2()
         layer: nn.Module = MixtureOfExperts(
@@ -50,14 +56,32 @@ def cost(config: Cost, run: Run) -> Metrics:
 
     def call() -> None:
         with run.precision():
-            y = layer(x)
+            y = checkpoint(layer, x, use_reentrant=False) if config.recomputes else layer(x)
         y.square().mean().backward()
 
+    a = torch.randn(config.square, config.square, generator=run.rng("square")).to(run.device)
+
+    def multiply() -> None:
+        with run.precision():
+            a @ a
+
     clock = lambda: now(run.device)  # noqa: E731
-    timing = race({"layer": call}, repeats=max(2, config.repeats), warmup=1, clock=clock)["layer"]
+    repeats = max(2, config.repeats)
+    found = race({"layer": call, "square": multiply}, repeats=repeats, warmup=1, clock=clock)
+    tokens, step = config.groups * config.length, found["layer"].median
+    # The backward pass has two products for each one of the forward pass.
+    rate = 3 * tokens * count_work(config) / step
     return {
-        "step_ms": 1000 * timing.median,
-        "tokens_a_second": config.groups * config.length / timing.median,
+        "step_ms": 1000 * step,
+        "tokens_a_second": tokens / step,
+        "roofline": 100 * rate / (config.square**3 / found["square"].median),
         "peak_mb": peak_tensor_mb(call),
         "weights": sum(p.numel() for p in layer.parameters()) / 1e6,
     }
+
+
+def count_work(config: Cost) -> int:
+    """Multiplications of a token going forward, the gate included."""
+    if not config.experts:
+        return count_products(config.dim, 2 * config.hidden + config.compared // 2)
+    return count_products(config.dim, config.hidden, experts=config.experts, choices=2)
