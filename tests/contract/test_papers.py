@@ -12,6 +12,7 @@ import sys
 import threading
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +27,9 @@ from quire.lab.evidence import all_evidence
 from quire.lab.execute import data_root, execute
 from quire.lab.extras import check_extras
 from quire.lab.freshness import standings
-from quire.lab.job import Job, Options, load_experiment
+from quire.lab.job import Job, Options, Target, load_experiment
 from quire.lab.papers import PRESETS, find_paper, paper_names
+from quire.lab.parsing import parse_run
 from quire.report.tables import results_markdown
 
 every_paper = pytest.mark.parametrize("name", paper_names())
@@ -172,6 +174,19 @@ def test_configs_are_frozen_and_survive_json(name, experiment):
             assert config_class.model_validate_json(config.model_dump_json()) == config
             with pytest.raises(ValueError, match="frozen"):
                 config.precision = "bfloat16"
+
+
+@every_experiment
+def test_the_command_line_takes_its_options(name, experiment):
+    try:
+        words = ["--preset", "smoke", "--seed", "3"]
+        preset, seed, _, overrides = parse_run(
+            Target.parse(f"{name}/{experiment}"), words, Path("runs")
+        )
+    except MissingError as error:
+        pytest.skip(str(error))
+    assert (preset, seed) == ("smoke", 3)
+    assert not any(overrides)
 
 
 def check_fields(kind):

@@ -17,6 +17,11 @@ def test_buckets_are_those_of_transformers(bidirectional, buckets, max_distance)
     )
 
 
+def test_fractions_have_no_bucket():
+    with pytest.raises(ValueError, match="must be integers"):
+        relative_position_bucket(torch.tensor([1.5]))
+
+
 def test_a_query_that_looks_back_only_has_all_buckets_for_the_past():
     relative = torch.arange(-200, 4)
     bucket = relative_position_bucket(relative, bidirectional=False)
@@ -31,6 +36,7 @@ def test_a_difference_looked_up_once_is_each_pair_looked_up(bidirectional):
     bias = RelativeBias(3, bidirectional=bidirectional).double()
     with torch.no_grad():
         bias.weight.normal_()
+    assert bias.square(0, 5).shape == (3, 0, 5)
     for queries, keys, first in ((7, 7, 0), (2, 9, 4), (1, 5, 4), (150, 150, 0)):
         wanted = bias(first + torch.arange(queries), torch.arange(keys))
         assert torch.equal(bias.square(queries, keys, first), wanted)

@@ -25,12 +25,15 @@ def relative_position_bucket(
         buckets: How many there are in all.
         max_distance: The distance, in tokens, from which on all share one bucket.
 
-    Raises ValueError for too few buckets or a distance that needs no logarithm.
+    Raises ValueError for numbers that are no integers, too few buckets or a distance that needs no
+    logarithm.
 
     Example:
         >>> relative_position_bucket(torch.tensor([-200, -9, -1, 0, 1, 200]))
         tensor([15,  8,  1,  0, 17, 31])
     """
+    if relative.is_floating_point():
+        raise ValueError(f"relative positions must be integers, got {relative.dtype}")
     own = buckets // 2 if bidirectional else buckets
     exact = own // 2
     if exact < 1 or max_distance <= exact:
@@ -93,6 +96,8 @@ class RelativeBias(nn.Module):
 
         As `forward` gives it, but each difference is looked up once and not once a pair.
         """
+        if not queries:
+            return self.weight.new_zeros(self.weight.shape[1], 0, keys)
         last = first + queries - 1
         # Every difference there is, the smallest one first: that of the last query to key 0.
         relative = torch.arange(-last, keys - first, device=self.weight.device)

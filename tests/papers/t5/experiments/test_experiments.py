@@ -144,6 +144,8 @@ def test_mixtures_select_and_pad():
     }  # fmt: skip
     with pytest.raises(ValueError, match="shares are of 4 tasks, got 1"):
         select(parts, Multitask(shares=(1.0,)))
+    with pytest.raises(ValueError, match="without must be one of acceptability"):
+        select(parts, Multitask(without="qqa"))
     batch = together([Pair(torch.ones(3), torch.ones(1)), Pair(torch.ones(1), torch.ones(2))])
     assert batch.inputs.tolist() == [[1, 1, 1], [1, 0, 0]]
     assert Mix("equal").rates({"a": 9, "b": 1}) == {"a": 0.5, "b": 0.5}

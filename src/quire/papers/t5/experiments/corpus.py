@@ -21,7 +21,7 @@ from quire.papers.t5.vocabulary import Vocabulary
 class Corpus(Config):
     """One text, cleaned or not, as tokens on disk."""
 
-    data: Literal["wiki_en", "imdb", "ag_news", "files"] = "files"
+    dataset: Literal["wiki_en", "imdb", "ag_news", "files"] = "files"
     """Articles, reviews, news, or the user's own pages."""
     files: Path | None = None
     """A folder of JSON lines with text and url, such as C4's shards."""
@@ -79,7 +79,7 @@ def read_pages(config: Corpus, run: Run) -> list[str]:
         "ag_news": lambda: [f"{a.title}\n{a.description}" for a in ag_news(run.data)["test"]],
         "files": lambda: list(read_files(config.files)),
     }
-    texts = readers[config.data]()
+    texts = readers[config.dataset]()
     return texts[: config.documents or None]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quire.lab import Run
 from quire.lab.config import Group
-from quire.lab.training import inverse_square_root, set_rate, update
+from quire.lab.training import Kept, inverse_square_root, set_rate, update
 from quire.papers.t5.adafactor import AdaFactor
 from quire.papers.t5.experiments.sources import Coder, Part, Source
 from quire.papers.t5.generation import generate
@@ -164,7 +164,7 @@ def pretrain_model(
     objective = noise.objective(source.coder.ids, schedule.length)
     chunks = Chunks(source.stream, noise.raw(schedule.length), tokens=tokens or None, seed=run.seed)
     optimizer = AdaFactor(model.parameters(), lr=schedule.learning_rate)
-    late = Mean()
+    late = Kept()
     model.train()
 
     def batch(step: int) -> Pair:
@@ -179,8 +179,8 @@ def pretrain_model(
         update(loss, model, optimizer)
         run.log(loss=loss)
         if run.step >= schedule.steps - max(1, schedule.steps // 10):
-            late.take(loss)
-    return late.value
+            late.average("loss", loss)
+    return late.numbers["loss"]
 
 
 def ask(model: T5, pair: Pair | Batch) -> Tensor:
@@ -212,32 +212,6 @@ def measure_loss(
         pair = objective(raw, generator=torch.Generator().manual_seed(step))
         found.append(model.loss(pair.inputs.to(run.device), pair.targets.to(run.device)))
     return float(torch.stack(found).mean())
-
-
-class Mean:
-    """A mean that is saved with the run; values wait where they were computed."""
-
-    def __init__(self) -> None:
-        self.total: Tensor | float = 0.0
-        self.count = 0
-
-    def take(self, value: Tensor) -> None:
-        """One more value, ()."""
-        self.total = self.total + value.detach()
-        self.count += 1
-
-    @property
-    def value(self) -> float:
-        """The mean."""
-        return float(self.total) / max(1, self.count)
-
-    def state_dict(self) -> dict[str, Any]:
-        """As plain numbers."""
-        return {"total": float(self.total), "count": self.count}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put it back."""
-        self.total, self.count = state["total"], state["count"]
 
 
 # Fine-tuning

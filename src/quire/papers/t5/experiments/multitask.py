@@ -3,10 +3,8 @@
 import copy
 from typing import Literal, NamedTuple
 
-import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
-from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.training import load_weights_into, save_weights
@@ -147,10 +145,15 @@ def train_mixture(
 
 
 def select(parts: dict[str, Part], config: Multitask) -> dict[str, Part]:
-    """The tasks that are mixed, with their shares of rows. Raises ValueError for uneven lists."""
+    """The tasks that are mixed, with their shares of rows.
+
+    Raises ValueError for uneven lists, or a task to leave out that is not there.
+    """
     shares = config.shares or (1.0,) * len(parts)
     if len(shares) != len(parts):
         raise ValueError(f"shares are of {len(parts)} tasks, got {len(shares)}")
+    if config.without and config.without not in parts:
+        raise ValueError(f"without must be one of {', '.join(parts)}, got '{config.without}'")
     return {
         name: part._replace(train=part.train[: max(1, round(share * len(part.train)))])
         for (name, part), share in zip(parts.items(), shares, strict=True)
@@ -160,9 +163,7 @@ def select(parts: dict[str, Part], config: Multitask) -> dict[str, Part]:
 
 def together(pairs: list[Pair]) -> Pair:
     """Rows (I,) and (T,) of different lengths as one minibatch, padded at their ends."""
-    return Pair(_stack([p.inputs for p in pairs]), _stack([p.targets for p in pairs]))
-
-
-def _stack(rows: list[Tensor]) -> Tensor:
-    wide = max(len(row) for row in rows)
-    return torch.stack([F.pad(row, (0, wide - len(row))) for row in rows])
+    inputs, targets = zip(*pairs, strict=True)
+    return Pair(
+        pad_sequence(list(inputs), batch_first=True), pad_sequence(list(targets), batch_first=True)
+    )
