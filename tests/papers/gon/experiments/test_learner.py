@@ -1,5 +1,6 @@
 """The apparatus: the linear floor against scikit-learn, shapes at two sizes, figures, measures."""
 
+import gc
 import math
 
 import pytest
@@ -80,6 +81,9 @@ def test_a_replica_of_an_objective_averages_every_gradient() -> None:
         model = Replica(Objective(net, net.measure_loss))
         model.register_comm_hook(None, hook)
         model(x).backward()
+        # Before the group: else the replica is its last owner and may wait for its threads forever.
+        del model
+        gc.collect()
     finally:
         dist.destroy_process_group()
     assert len(averaged) == len(wanted)
