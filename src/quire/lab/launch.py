@@ -207,7 +207,12 @@ def run_ray(jobs: Sequence[Job], *, report: Report | None = None) -> list[Outcom
         raise MissingError(f"ray is not installed; get it with: {install('ray')}") from None
     if not jobs:
         return []
-    join_ray()
+    if not ray.is_initialized():
+        # "local", since with no address Ray joins whatever cluster was started here last.
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        local: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
+        settings = local if address == "local" else {}
+        ray.init(address=address, log_to_driver=False, configure_logging=False, **settings)
     gpus = 1 if _gpus(jobs) else 0
     threads = jobs[0].options.threads or 1
     remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=1)(_attempt_and_pack)
@@ -232,23 +237,6 @@ def run_ray(jobs: Sequence[Job], *, report: Report | None = None) -> list[Outcom
         if report:
             report(outcome, len(outcomes), len(everything))
     return [outcomes[index] for index in asked]
-
-
-def join_ray() -> bool:
-    """Join the Ray cluster at RAY_ADDRESS, else start one here; False where that was done before.
-
-    Raises ImportError without the extra `ray`.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return False
-    # "local", since with no address Ray joins whatever cluster was started here last.
-    address = os.environ.get("RAY_ADDRESS") or "local"
-    local: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
-    settings = local if address == "local" else {}
-    ray.init(address, log_to_driver=False, configure_logging=False, **settings)
-    return True
 
 
 def _attempt_and_pack(

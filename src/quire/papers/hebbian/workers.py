@@ -5,6 +5,7 @@ gives the same fitness however many workers there are.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from quire.lab.launch import join_ray
 from quire.papers.hebbian.policy import Policy
 from quire.papers.hebbian.rollout import Change, draw_lives, roll_out
 from quire.papers.hebbian.simulators import Simulators, World
@@ -92,7 +92,12 @@ class RayWorkers:
         except ImportError:
             raise ImportError("ray is missing: pip install 'quire-papers[ray]'") from None
         self.count, self._ray = count, ray
-        self._started = join_ray()
+        self._started = not ray.is_initialized()
+        if self._started:
+            # "local", since with no address Ray joins whatever cluster was started here last.
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+            ray.init(address, log_to_driver=False, configure_logging=False, **settings)
 
     def map(self, function: Callable[[S, Any], R], shared: S, items: Sequence[Any]) -> list[R]:
         """Whenever a core of the cluster is free; what is shared lies in its object store."""
