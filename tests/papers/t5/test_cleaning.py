@@ -195,25 +195,53 @@ def test_processes_change_nothing(pool):
     assert pickle.loads(pickle.dumps(BY_THREE_SENTENCES)) == BY_THREE_SENTENCES
 
 
+def write_files(folder, pages):
+    """Pages as compressed JSON lines, 15 a file."""
+    files = []
+    for n in range(0, len(pages), 15):
+        path = folder / f"raw-{n}.jsonl.gz"
+        lines = [json.dumps(page._asdict()) for page in pages[n : n + 15]]
+        path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
+        files.append(path)
+    return files
+
+
+def read_files(folder):
+    return [
+        Page(**json.loads(line))
+        for path in sorted(folder.glob("*.jsonl.gz"))
+        for line in gzip.decompress(path.read_bytes()).decode().splitlines()
+    ]
+
+
 @pytest.mark.parametrize("repeats", [BY_LINE, BY_THREE_SENTENCES])
 @pytest.mark.parametrize("within", [True, False])
 def test_files_are_cleaned_as_pages_are(tmp_path, pool, repeats, within):
-    files, given = [], [*crowd(), Page("Hello.")]
-    for n in range(0, len(given), 15):
-        path = tmp_path / f"raw-{n}.jsonl.gz"
-        lines = [json.dumps(page._asdict()) for page in given[n : n + 15]]
-        path.write_bytes(gzip.compress("\n".join(lines).encode()))
-        files.append(path)
+    given = [*crowd(), Page("Hello.")]
+    files = write_files(tmp_path, given)
     alone = clean_pages(given, BAD, repeats=repeats, within=within)
     counts = clean_files(
         files, tmp_path / "out", rules=BAD, repeats=repeats, within=within, map=pool.map, parts=3
     )
-    found = [
-        Page(**json.loads(line))
-        for path in sorted((tmp_path / "out").glob("*.jsonl.gz"))
-        for line in gzip.decompress(path.read_bytes()).decode().splitlines()
-    ]
-    assert found == alone.pages and counts == alone.counts
+    assert read_files(tmp_path / "out") == alone.pages and counts == alone.counts
     assert not (tmp_path / "out" / "work").exists()
     with pytest.raises(ValueError, match="at least one file"):
         clean_files([], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_files_are_cleaned_on_a_ray_cluster(tmp_path):
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    from ray.util.multiprocessing import Pool
+
+    files, alone = write_files(tmp_path, crowd()), clean_pages(crowd(), BAD)
+    # A cluster of its own, not one that another test has started on this machine.
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        cluster = Pool(2)
+        counts = clean_files(files, tmp_path / "out", rules=BAD, map=cluster.map, parts=3)
+        cluster.terminate()
+    finally:
+        ray.shutdown()
+    assert read_files(tmp_path / "out") == alone.pages and counts == alone.counts

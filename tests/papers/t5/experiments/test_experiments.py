@@ -114,6 +114,9 @@ def test_methods_train_what_they_say():
 
     assert trained("embeddings") == {"table.weight"}
     assert trained("gradual") < trained("gradual", 9) == trained("all")
+    assert {name.split(".")[0] for name in trained("decoder")} == {"decoder"}
+    with pytest.raises(ValueError, match="not in a model that is causal"):
+        prepare(T5(TINY.size, "causal", vocabulary=50), "decoder", TUNING, adapter=3)
     assert all("adapter" in name or "norm" in name for name in trained("adapters"))
 
 

@@ -13,7 +13,7 @@ from quire.papers.t5.model import T5
 from quire.papers.t5.procedural import Language
 from quire.papers.t5.tuning import add_adapters, count_trained, unfreeze
 
-Method = Literal["all", "adapters", "gradual", "embeddings"]
+Method = Literal["all", "adapters", "gradual", "embeddings", "decoder"]
 
 
 class Finetune(Config):
@@ -26,7 +26,8 @@ class Finetune(Config):
     tuning: Tuning = Tuning()
     """Steps and rate."""
     method: Method = "all"
-    """What is trained: all, adapters and norms, more and more layers, or the embedding alone."""
+    """What is trained: all, adapters and norms, more and more layers, the embedding alone, or the
+    layers of the decoder alone, which read what the encoder has learned before."""
     adapter: PositiveInt = 32
     """Width of the adapters."""
     vocabulary: Literal["procedural", "stored"] = "procedural"
@@ -71,6 +72,11 @@ def prepare(
         add_adapters(model, adapter)
     if method == "embeddings":
         model.requires_grad_(False).table.requires_grad_(True)
+    if method == "decoder":
+        if model.encoder is None:
+            raise ValueError("the decoder alone is trained where there is an encoder, "
+                             f"not in a model that is {model.architecture}")  # fmt: skip
+        model.requires_grad_(False).decoder.requires_grad_(True)
     if method != "gradual":
         return None
     depth = model.size.layers

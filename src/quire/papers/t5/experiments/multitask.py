@@ -53,6 +53,8 @@ class Multitask(Config):
     """T: rates to the power of 1 / T."""
     without: str = ""
     """A task that is left out."""
+    skip: bool = False
+    """Train nothing: the weights stay as they were, and are scored so."""
     unsupervised: NonNegativeFloat = 0.0
     """Share of each minibatch that is raw text."""
     text: Text = Text()
@@ -65,10 +67,14 @@ def multitask(config: Multitask, run: Run) -> Metrics:
     parts = select(read_tasks(config.labelled, run), config)
     model = make_model(config.net, source.coder, run)
     load_weights_into(run.before("base"), "model", model)
-    scores = train_mixture(
-        model, parts, source, Mix(config.mixing, config.limit, config.temperature,
-        config.unsupervised), config.tuning, run,
-    )  # fmt: skip
+    mix = Mix(config.mixing, config.limit, config.temperature, config.unsupervised)
+    if config.skip:
+        scores = {
+            name: score(model, part.task, part.test, source.coder, config.tuning, run)
+            for name, part in parts.items()
+        }
+    else:
+        scores = train_mixture(model, parts, source, mix, config.tuning, run)
     save_weights(run.directory, "model", model)
     return scores | {"mean": sum(scores.values()) / len(scores)}
 
