@@ -110,6 +110,7 @@ def test_verify_of_what_lacks_its_data_exits_with_3(capsys):
         (["run", "toy/line", "--steps", "0"], 2, "steps: Input should be greater than 0 (got 0)"),
         (["run", "toy/line", "--steps", "many"], 2, "--steps"),
         (["run", "toy/line", "--stepz", "3"], 2, "--steps"),
+        (["run", "toy/line:method", "--fresh", "true"], 2, "a flag takes no value, got 'true'"),
         (["run", "toy/line:method", "--dropout", "7"], 2, "dropout probability has to be between"),
         (["run", "toy/line:method", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
         (["run", "toy/starved:method", "--data", "nowhere"], 3, "mnist"),
