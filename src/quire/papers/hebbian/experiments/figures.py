@@ -26,9 +26,11 @@ def draw_speeds(named: dict[str, Tensor], hit: int, *, window: int = 10) -> Figu
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axis = figure.subplots()
     for name, rewards in named.items():
-        axis.plot(speed(rewards, window).cpu(), linewidth=0.9, label=name)
+        speeds = speed(rewards, window).cpu()
+        # Each at the last of its steps, so that no blow is seen before it falls.
+        axis.plot(range(window - 1, window - 1 + len(speeds)), speeds, linewidth=0.9, label=name)
     axis.axvline(hit, color="0.6", linewidth=0.8)
     axis.set_xlabel("step")
-    axis.set_ylabel(f"mean reward of {window} steps")
+    axis.set_ylabel(f"mean reward of the last {window} steps")
     axis.legend(fontsize=7, frameon=False)
     return figure
