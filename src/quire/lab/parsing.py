@@ -164,7 +164,7 @@ def _usage_fault(text: str, name: str) -> str:
         hint = f": did you mean '{near}'?" if near else ""
         return f"unknown option '{stray[1].rstrip(',')}'{hint} ({name} --help lists them)"
     if stray := re.match(r"Unrecognized options: (.*)", what):
-        if re.match(r"(true|false|yes|no|on|off)\b", stray[1], re.IGNORECASE):
+        if re.match(r"(true|false|yes|no|on|off)(,|$)", stray[1], re.IGNORECASE):
             return (f"a flag takes no value, got '{stray[1]}': --name sets it, --no-name clears it "
                     f"({name} --help lists them)")  # fmt: skip
         return f"what is '{stray[1]}'? ({name} --help says what it takes)"

@@ -1,5 +1,6 @@
 """Fine-tuning a pre-trained model on each task by itself (sections 2.4 and 3.5.1)."""
 
+import copy
 from collections.abc import Callable
 from typing import Literal
 
@@ -26,8 +27,8 @@ class Finetune(Config):
     tuning: Tuning = Tuning()
     """Steps and rate."""
     method: Method = "all"
-    """What is trained: all, adapters and norms, more and more layers, the embedding alone, or the
-    layers of the decoder alone, which read what the encoder has learned before."""
+    """What is trained: all, adapters and norms, more and more layers, the embedding alone, or a
+    decoder that is born anew, which reads what the encoder has learned before."""
     adapter: PositiveInt = 32
     """Width of the adapters."""
     vocabulary: Literal["procedural", "stored"] = "procedural"
@@ -42,7 +43,10 @@ def finetune(config: Finetune, run: Run) -> Metrics:
     trained = 0.0
     for name, part in read_tasks(config.labelled, run).items():
         model = make_model(config.net, coder, run)
+        newborn = copy.deepcopy(model.decoder.state_dict())
         load_weights_into(run.before("base"), "model", model)
+        if config.method == "decoder":
+            model.decoder.load_state_dict(newborn)  # the old one may know the task by itself
         before_step = prepare(model, config.method, config.tuning, adapter=config.adapter)
         trained = count_trained(model) / 1e6
         found = learn_task(model, part, coder, config.tuning, run, name=name,

@@ -67,13 +67,13 @@ def multitask(config: Multitask, run: Run) -> Metrics:
     parts = select(read_tasks(config.labelled, run), config)
     model = make_model(config.net, source.coder, run)
     load_weights_into(run.before("base"), "model", model)
-    mix = Mix(config.mixing, config.limit, config.temperature, config.unsupervised)
     if config.skip:
         scores = {
             name: score(model, part.task, part.test, source.coder, config.tuning, run)
             for name, part in parts.items()
         }
     else:
+        mix = Mix(config.mixing, config.limit, config.temperature, config.unsupervised)
         scores = train_mixture(model, parts, source, mix, config.tuning, run)
     save_weights(run.directory, "model", model)
     return scores | {"mean": sum(scores.values()) / len(scores)}
