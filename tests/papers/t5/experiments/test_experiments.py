@@ -1,11 +1,14 @@
+import copy
+
 import pytest
 import torch
 
 from quire.lab.papers import find_paper
 from quire.lab.testing import noted, run_in
+from quire.papers.t5.experiments import finetune as finetuning
 from quire.papers.t5.experiments.ablate import Ablate, ablate, flat
 from quire.papers.t5.experiments.corpus import Corpus, corpus
-from quire.papers.t5.experiments.finetune import prepare
+from quire.papers.t5.experiments.finetune import Finetune, prepare
 from quire.papers.t5.experiments.learner import (
     Best,
     Net,
@@ -118,6 +121,30 @@ def test_methods_train_what_they_say():
     with pytest.raises(ValueError, match="not in a model that is causal"):
         prepare(T5(TINY.size, "causal", vocabulary=50), "decoder", TUNING, adapter=3)
     assert all("adapter" in name or "norm" in name for name in trained("adapters"))
+
+
+def test_a_decoder_that_reads_an_encoder_is_born_anew(tmp_path, monkeypatch):
+    seen, run = [], run_in(tmp_path)
+    base = make_model(TINY, read_text(Text(documents=5), run).coder, run).state_dict()
+    monkeypatch.setattr(run, "before", lambda name: tmp_path)
+    monkeypatch.setattr(
+        finetuning, "load_weights_into", lambda folder, name, model: model.load_state_dict(base)
+    )
+
+    def watch(model, part, *args, **options):
+        seen.append(copy.deepcopy(model.state_dict()))
+        return dict.fromkeys((*part.task.metrics, "invalid"), 0.0)
+
+    monkeypatch.setattr(finetuning, "learn_task", watch)
+    asked = Labelled(tasks=("nli", "qa"), rows=2, dev=2, test=2)
+    for method in ("all", "decoder"):
+        finetuning.finetune(Finetune(net=TINY, labelled=asked, method=method), run)
+    for number, found in enumerate(seen):
+        kept = {name.split(".")[0] for name in base if torch.equal(found[name], base[name])}
+        changed = {name for name in base if not torch.equal(found[name], base[name])}
+        assert kept >= {"encoder", "table"}
+        assert bool(changed) == (number >= 2)
+        assert all(name.startswith("decoder.") for name in changed)
 
 
 def test_prefixes_are_put_as_asked(tmp_path):
