@@ -151,9 +151,13 @@ def report(pair: Pair, scene: Scene, config: Views, run: Run) -> Metrics:
     as_pictures = drawn.view(len(drawn), *scene.size, 3).permute(0, 3, 1, 2)
     run.exhibit("views", as_pictures.float())
     field = pair.coarse if pair.fine is None else pair.fine
-    ray = Rays(*(part[0, : config.rays] for part in scene.train))
+    # Spread over the view: its first rows are background, where no signal is.
+    pixels = scene.train_colour.shape[1]
+    count = min(config.rays, pixels)
+    some = torch.arange(count, device=run.device) * pixels // count
+    ray = Rays(*(part[0, some] for part in scene.train))
     depth = sample_depths(ray, scene.near, scene.far, config.samples)
-    colour = scene.train_colour[0, : config.rays]
+    colour = scene.train_colour[0, some]
     cosines = alignment(field, lambda: (render(field, ray, depth).colour - colour).square().mean())
     found_cosines = torch.stack(list(cosines.values())).nan_to_num(0.0)
     return {
