@@ -35,6 +35,9 @@ ROWS = {
     "wsc": ({"text": "Ann saw Bea and she waved.", "label": True, "target": {
         "span1_text": "Ann", "span2_text": "she", "span2_index": 4}},
         "wsc: Ann saw Bea and *she* waved.", "Ann"),
+    "dpr": ({"sentence": "Items fell from it as it tilted.", "pronoun": "it", "label": 1,
+             "candidates": ["Items", "the cart"]},
+            "wsc: Items fell from *it* as it tilted.", "the cart"),
     "squad": ({"question": "Who?", "context": "It's me.", "answers": {"text": ["me", "I"]}},
               "question: Who ? context: It ' s me .", "me"),
     "cnn_dailymail": ({"article": "A. B.", "summary": "A."}, "summarize: A. B.", "A."),
@@ -96,6 +99,10 @@ def test_winograd_schemas():
     assert task.evaluate(["Bea", "Ann"], examples)["accuracy"] == 0
     assert same_referent("The old dog", "dog") and same_referent("dog", "his dog")
     assert not same_referent("dog's", "dog") and not same_referent("the", "dog")
+    dpr = TASKS["dpr"].examples([ROWS["dpr"][0]])
+    assert TASKS["dpr"].evaluate(["Items"], dpr)["accuracy"] == 0
+    with pytest.raises(ValueError, match="should be 'she'"):
+        TASKS["dpr"].examples([ROWS["dpr"][0] | {"pronoun": "she"}])
     assert not same_referent("", "dog") and not same_referent("old cat", "old dog")
     assert mark_pronoun("To him, no.", 1, "him") == "To *him*, no."
     assert mark_pronoun("a b it", 1, "it") == "a b *it*", "a published place is off by one"

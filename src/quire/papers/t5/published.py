@@ -159,6 +159,20 @@ def _wsc(prefix: str, row: Row) -> list[Example]:
     return [Example(shown, referent if label else "", (referent, bool(label)))]
 
 
+def _dpr(prefix: str, row: Row) -> list[Example]:
+    """Rahman and Ng's pronouns in the same form: the first one in the text, and who is meant."""
+    pronoun = row["pronoun"]
+    form = re.compile(rf"{re.escape(pronoun)}(?!\w)", re.IGNORECASE)
+    places = [at for at, word in enumerate(row["sentence"].split()) if form.match(word)]
+    text = t.mark_pronoun(row["sentence"], places[0] if places else 0, pronoun)
+    shown = f"{prefix}: {text}" if prefix else text
+    label = row.get("label")
+    if label is None:
+        return [Example(shown, "", None)]
+    referent = row["candidates"][label]
+    return [Example(shown, referent, (referent, True))]
+
+
 def _spaced(text: str) -> str:
     """Text with single spaces around all that is no letter or digit, as the authors read SQuAD."""
     return " ".join(re.sub(r"(\W)", r" \1 ", text).split())
@@ -284,6 +298,8 @@ def _superglue_tasks() -> Iterator[Task]:
                   size=5_428)  # fmt: skip
     yield Task("wsc", "wsc", _wsc, str.strip, {"accuracy": t.referents}, _superglue("wsc"),
                floor=t.constants(""), size=259)  # fmt: skip
+    # Trained on with WSC, whose right referents are few.
+    yield Task("dpr", "wsc", _dpr, str.strip, {"accuracy": t.referents}, size=1_322)
 
 
 def _other_tasks() -> Iterator[Task]:
