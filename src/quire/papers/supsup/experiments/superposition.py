@@ -50,6 +50,8 @@ class Mixed(Config):
     """Outputs, ten of which are labels."""
     rank: PositiveInt = 8
     """R of the adapters."""
+    summed: bool = False
+    """Whether the gradient is taken at the sum of all vectors, and not at their mean."""
     steps: PositiveInt = 1000
     """Minibatches a task."""
     batch_size: PositiveInt = 128
@@ -82,12 +84,13 @@ def superposition(config: Mixed, run: Run) -> Metrics:
         alike = config.what == "nets_alike"
         vectors = train_nets(run, Nets(shape, config.tasks), tasks, schedule, alike=alike)
         bank, each = NetBank(shape, vectors), 4.0 * shape.size
+    alphas = torch.ones(len(bank), device=run.device) if config.summed else None
     return {
         "bytes": each,
         "accuracy": measure_own(bank, trial),
         "mixture_accuracy": measure_mixture(bank, trial),
-        **measure_naming(bank, trial, entropy, "h"),
-        **measure_naming(bank, trial, superfluous(tasks.labels), "g"),
+        **measure_naming(bank, trial, entropy, "h", alphas),
+        **measure_naming(bank, trial, superfluous(tasks.labels), "g", alphas),
         **measure_control(run, tasks, trial),
     }
 
