@@ -90,7 +90,8 @@ def find_slopes(
     found = []
     with torch.inference_mode(False), torch.no_grad(), without_autocast(x), bank.calm():
         x = x.clone() if x.is_inference() else x
-        vector = bank.mix(None) if alphas is None else bank.mix(alphas.reshape(-1, len(bank))[:1])[0]
+        first = None if alphas is None else alphas.reshape(-1, len(bank))[:1]
+        vector = bank.mix(first).reshape(-1)
         for rows in split_groups(bank, x):
             if own is not None:
                 vector = bank.mix(own[rows])
