@@ -70,31 +70,26 @@ def find_slopes(
         bank: The tasks.
         x: (G, B, ...).
         objective: L, of the logits of a group.
-        alphas: (G, k) where the gradient is taken, or (k,) for all groups; None is 1 / k for all.
+        alphas: (G, k) where the gradient is taken; None is 1 / k for all.
 
     Works under `no_grad`, in inference mode and inside autocast, in the precision of the weights.
-    Raises ValueError for a bank without tasks, an empty group or alphas of another shape.
+    Raises ValueError for a bank without tasks or an empty group.
     """
     check_groups(bank, x)
-    if alphas is not None and alphas.shape not in ((len(bank),), (len(x), len(bank))):
-        raise ValueError(
-            f"alphas must be ({len(bank)},) or ({len(x)}, {len(bank)}), got {tuple(alphas.shape)}"
-        )
 
     def measure(vector: Tensor, group: Tensor) -> Tensor:
         return objective(bank.call(vector, group))
 
     slope = torch.func.grad(measure)
-    own = alphas if alphas is not None and alphas.dim() == 2 else None
-    each = torch.func.vmap(slope, in_dims=(None if own is None else 0, 0), randomness="same")
+    mixed_alike = alphas is None
+    each = torch.func.vmap(slope, in_dims=(None if mixed_alike else 0, 0), randomness="same")
     found = []
     with torch.inference_mode(False), torch.no_grad(), without_autocast(x), bank.calm():
         x = x.clone() if x.is_inference() else x
-        first = None if alphas is None else alphas.reshape(-1, len(bank))[:1]
-        vector = bank.mix(first).reshape(-1)
+        vector = bank.mix(None)
         for rows in split_groups(bank, x):
-            if own is not None:
-                vector = bank.mix(own[rows])
+            if alphas is not None:
+                vector = bank.mix(alphas[rows])
             found.append(bank.project(each(vector, x[rows])))
     return torch.cat(found)
 
@@ -122,16 +117,12 @@ def naive_slopes(bank: Bank, x: Tensor, objective: Objective, vectors: Tensor) -
 # Rules
 
 
-def one_shot(
-    bank: Bank, x: Tensor, objective: Objective, alphas: Tensor | None = None
-) -> Tensor:  # fmt: skip
+def one_shot(bank: Bank, x: Tensor, objective: Objective) -> Tensor:
     """The task of the steepest descent at the uniform mixture: one gradient (One-Shot).
 
-    It is one step of Frank and Wolfe's method. Adapters are changes that add up: their place is
-    not the mean, which hardly differs from the pretrained net and is as sure of foreign data, but
-    the sum, alphas of one. x: (G, B, ...) -> (G,).
+    It is one step of Frank and Wolfe's method. x: (G, B, ...) -> (G,).
     """
-    return find_slopes(bank, x, objective, alphas).argmin(1)
+    return find_slopes(bank, x, objective).argmin(1)
 
 
 def binary(bank: Bank, x: Tensor, objective: Objective) -> Tensor:

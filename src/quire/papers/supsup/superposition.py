@@ -5,8 +5,9 @@ Legend: B examples, G mixtures, k tasks, n numbers of a net's weights, R rank.
 Both are banks as `quire.papers.supsup.inference` asks for. `NetBank` mixes trained nets whole:
 sum_i alpha_i W^i. Where masks of one frozen net only reweigh the same random features, nets that
 were trained apart share no features, and their mean is no net: the control. `LoraBank` mixes
-low-rank changes of one net (Hu et al. 2021): W + sum_i alpha_i B^i A^i, and one gradient at the
-mean of all adapters routes an input to its own: the form of the idea for pretrained models.
+low-rank changes of one net (Hu et al. 2021): W + sum_i alpha_i B^i A^i, the form of the idea for
+pretrained models. One gradient names few of many adapters, since the pretrained net is sure of
+foreign data; a forward pass for each (`exhaustive`) names most.
 """
 
 import math

@@ -188,14 +188,12 @@ def draw_trial(run: Run, tasks: Tasks, *, images: int, group: int) -> Trial:
     return Trial(x, label, task, whole, group_label)
 
 
-def measure_naming(
-    bank: Bank, trial: Trial, objective: Objective, name: str, alphas: Tensor | None = None
-) -> Metrics:
+def measure_naming(bank: Bank, trial: Trial, objective: Objective, name: str) -> Metrics:
     """Tasks (%) that One-Shot names from single images and from groups: `<name>_one`, `_group`."""
     every = torch.arange(len(trial.groups), device=trial.x.device)
     return {
-        f"{name}_one": percent(one_shot(bank, trial.x[:, None], objective, alphas) == trial.task),
-        f"{name}_group": percent(one_shot(bank, trial.groups, objective, alphas) == every),
+        f"{name}_one": percent(one_shot(bank, trial.x[:, None], objective) == trial.task),
+        f"{name}_group": percent(one_shot(bank, trial.groups, objective) == every),
     }
 
 

@@ -24,7 +24,7 @@ from quire.papers.supsup.experiments.learner import (
 )
 from quire.papers.supsup.experiments.tasks import Dataset, Kind, Tasks, make_tasks
 from quire.papers.supsup.frozen import FrozenNet
-from quire.papers.supsup.inference import Bank
+from quire.papers.supsup.inference import Bank, exhaustive
 from quire.papers.supsup.networks import make_mlp
 from quire.papers.supsup.objectives import entropy, superfluous
 from quire.papers.supsup.superposition import LoraBank, NetBank
@@ -50,8 +50,6 @@ class Mixed(Config):
     """Outputs, ten of which are labels."""
     rank: PositiveInt = 8
     """R of the adapters."""
-    summed: bool = False
-    """Whether the gradient is taken at the sum of all vectors, and not at their mean."""
     steps: PositiveInt = 1000
     """Minibatches a task."""
     batch_size: PositiveInt = 128
@@ -84,13 +82,15 @@ def superposition(config: Mixed, run: Run) -> Metrics:
         alike = config.what == "nets_alike"
         vectors = train_nets(run, Nets(shape, config.tasks), tasks, schedule, alike=alike)
         bank, each = NetBank(shape, vectors), 4.0 * shape.size
-    alphas = torch.ones(len(bank), device=run.device) if config.summed else None
+    every = torch.arange(len(bank), device=run.device)
     return {
         "bytes": each,
         "accuracy": measure_own(bank, trial),
         "mixture_accuracy": measure_mixture(bank, trial),
-        **measure_naming(bank, trial, entropy, "h", alphas),
-        **measure_naming(bank, trial, superfluous(tasks.labels), "g", alphas),
+        **measure_naming(bank, trial, entropy, "h"),
+        **measure_naming(bank, trial, superfluous(tasks.labels), "g"),
+        "exhaustive_one": percent(exhaustive(bank, trial.x[:, None], entropy) == trial.task),
+        "exhaustive_group": percent(exhaustive(bank, trial.groups, entropy) == every),
         **measure_control(run, tasks, trial),
     }
 
