@@ -161,10 +161,7 @@ def _wsc(prefix: str, row: Row) -> list[Example]:
 
 def _dpr(prefix: str, row: Row) -> list[Example]:
     """Rahman and Ng's pronouns in the same form: the first one in the text, and who is meant."""
-    pronoun = row["pronoun"]
-    form = re.compile(rf"{re.escape(pronoun)}(?!\w)", re.IGNORECASE)
-    places = [at for at, word in enumerate(row["sentence"].split()) if form.match(word)]
-    text = t.mark_pronoun(row["sentence"], places[0] if places else 0, pronoun)
+    text = t.mark_pronoun(row["sentence"], None, row["pronoun"])
     shown = f"{prefix}: {text}" if prefix else text
     label = row.get("label")
     if label is None:

@@ -199,10 +199,10 @@ def parse_score(text: str) -> float | None:
     return value if 0.0 <= value <= 5.0 else None
 
 
-def mark_pronoun(text: str, index: int, pronoun: str) -> str:
+def mark_pronoun(text: str, index: int | None, pronoun: str) -> str:
     """The text of a Winograd schema with asterisks around the pronoun, by its place among words.
 
-    A published place may be off by one.
+    A published place may be off by one; None takes the pronoun's first place.
 
     Example:
         >>> mark_pronoun("Ann saw Bea and she waved.", 4, "she")
@@ -212,11 +212,12 @@ def mark_pronoun(text: str, index: int, pronoun: str) -> str:
     """
     words = text.split()
     form = re.compile(rf"{re.escape(pronoun)}(?!\w)", re.IGNORECASE)
-    for at in (index, index + 1, index - 1):
+    for at in range(len(words)) if index is None else (index, index + 1, index - 1):
         if 0 <= at < len(words) and (found := form.match(words[at])):
             words[at] = f"*{found[0]}*{words[at][found.end() :]}"
             return " ".join(words)
-    raise ValueError(f"word {index} of {text[:40]!r}... should be {pronoun!r}")
+    where = "a word" if index is None else f"word {index}"
+    raise ValueError(f"{where} of {text[:40]!r}... should be {pronoun!r}")
 
 
 DETERMINERS = frozenset(
