@@ -1,13 +1,16 @@
 """A vocabulary of pieces with sentinels, learned from text (section 2.1).
 
-The Unigram model of SentencePiece, as the library `tokenizers` trains and runs it. Ids: padding 0,
-end of sequence 1, unknown 2, the pieces, and last the sentinels `<extra_id_99>` .. `<extra_id_0>`.
+The Unigram model, learned by SentencePiece as in the paper (the same texts give the same pieces,
+which the trainer of `tokenizers` does not keep) and run by `tokenizers`. Ids: padding 0, end of
+sequence 1, unknown 2, the pieces, and last the sentinels `<extra_id_99>` .. `<extra_id_0>`.
 """
 
+import importlib
+import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from quire.papers.t5.objectives import Ids
 
@@ -58,37 +61,48 @@ class Vocabulary:
             pieces: Ids without sentinels; fewer where the texts do not give as many.
             sentinels: Ids that follow them.
 
-        Raises ImportError naming the extra where `tokenizers` is missing, ValueError for no text.
+        Raises ImportError naming the extra where a library is missing, ValueError for no text or
+        for fewer pieces than it has characters.
         """
-        tokenizers = _library()
-        tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram())
+        tokenizers, sentencepiece = _library("tokenizers"), _library("sentencepiece")
+        learned, seen = io.BytesIO(), False
+
+        def lines() -> Iterable[str]:
+            nonlocal seen
+            for text in texts:
+                seen = seen or bool(text.strip())
+                yield from text.splitlines()
+
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines()),
+                model_writer=learned,
+                vocab_size=pieces,
+                hard_vocab_limit=False,
+                normalization_rule_name="nfkc",
+                max_sentence_length=2**30,
+                pad_id=0,
+                eos_id=1,
+                unk_id=2,
+                bos_id=-1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            if seen:
+                reason = str(error).rpartition("] ")[2]
+                raise ValueError(f"no pieces could be learned: {reason}") from error
+        if not seen:
+            raise ValueError("a vocabulary needs text to learn from, got none")
+        model = sentencepiece.SentencePieceProcessor(model_proto=learned.getvalue())
+        scores = [(model.id_to_piece(i), model.get_score(i)) for i in range(len(model))]
+        tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(scores, unk_id=2))
+        tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"])
         normal, pre = tokenizers.normalizers, tokenizers.pre_tokenizers
         tokenizer.normalizer = normal.Sequence(
             [normal.NFKC(), normal.Replace(tokenizers.Regex(r"\s+"), " "), normal.Strip()]
         )
         tokenizer.pre_tokenizer = pre.Metaspace()
         tokenizer.decoder = tokenizers.decoders.Metaspace()
-        trainer = tokenizers.trainers.UnigramTrainer(
-            vocab_size=pieces,
-            special_tokens=["<pad>", "</s>", "<unk>"],
-            unk_token="<unk>",
-            show_progress=False,
-        )
-        seen = False
-
-        def checked() -> Iterable[str]:
-            nonlocal seen
-            for text in texts:
-                seen = seen or bool(text.strip())
-                yield text
-
-        try:
-            tokenizer.train_from_iterator(checked(), trainer)
-        except Exception as error:
-            if seen:
-                raise ValueError(f"no pieces could be learned: {error}") from error
-        if not seen:
-            raise ValueError("a vocabulary needs text to learn from, got none")
         names = [f"<extra_id_{number}>" for number in reversed(range(sentinels))]
         tokenizer.add_special_tokens(names)
         return cls(tokenizer)
@@ -100,7 +114,7 @@ class Vocabulary:
         Raises ImportError naming the extra where `tokenizers` is missing, ValueError for another
         file.
         """
-        tokenizers = _library()
+        tokenizers = _library("tokenizers")
         try:
             tokenizer = tokenizers.Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
         except Exception as error:  # what the library raises for another form
@@ -135,11 +149,10 @@ class Vocabulary:
                 yield int(token)
 
 
-def _library() -> Any:
+def _library(name: Literal["tokenizers", "sentencepiece"]) -> Any:
     try:
-        import tokenizers
+        return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            "a vocabulary needs tokenizers: pip install 'quire-papers[text]'"
+            f"a vocabulary needs {name}: pip install 'quire-papers[text]'"
         ) from error
-    return tokenizers

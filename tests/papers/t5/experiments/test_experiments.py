@@ -246,7 +246,8 @@ def test_no_shards_is_one_line(tmp_path):
 
 
 def test_shards_become_tokens(tmp_path):
-    pytest.importorskip("tokenizers", reason="needs the extra text")
+    for library in ("tokenizers", "sentencepiece"):
+        pytest.importorskip(library, reason="needs the extra text")
     line = "The {0} {0} of the town came to see us on a {0} day. They stayed. All left at {0}."
     rows = [line.format(word) for word in ("old", "young", "tall", "glad")]
     shard = tmp_path / "c4-000.jsonl"
