@@ -123,6 +123,13 @@ def parse_seeds(text: str | None) -> int | list[int] | None:
     return numbers
 
 
+GROUP_FAULT = re.compile(
+    r"Error parsing config\.([\w.]+): \d+ validation errors? for \w+ (?:(?!Value error)(\S+) )?"
+    r"(?:Value error, )?(.+?) \[type=(\w+), input_value=(.*?), input_type="
+)
+"""How tyro says what pydantic found wrong in a group of settings: where, what, and what it got."""
+
+
 def parse(function: Callable[..., Any], words: list[str], name: str) -> Any:
     """Call `function` with what `words` say; a mistake in them is one line like any other."""
     said = io.StringIO()
@@ -168,5 +175,9 @@ def _usage_fault(text: str, name: str) -> str:
             return (f"a flag takes no value, got '{stray[1]}': --name sets it, --no-name clears it "
                     f"({name} --help lists them)")  # fmt: skip
         return f"what is '{stray[1]}'? ({name} --help says what it takes)"
+    if fault := GROUP_FAULT.match(what):
+        where, field, said, kind, got = fault.groups()
+        said += "" if kind == "value_error" else f" (got {got})"
+        return f"{'.'.join(filter(None, (where, field)))}: {said}"
     what = what.split(" Got errors:")[0].replace("{None}|", "").rstrip(".")
     return f"{what[:1].lower()}{what[1:]} ({name} --help says what it takes)"

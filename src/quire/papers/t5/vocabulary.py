@@ -153,6 +153,4 @@ def _library(name: Literal["tokenizers", "sentencepiece"]) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"a vocabulary needs {name}: pip install 'quire-papers[text]'"
-        ) from error
+        raise ImportError(f"a vocabulary needs {name}: pip install 'quire-papers[text]'") from error

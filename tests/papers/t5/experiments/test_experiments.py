@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from quire.cli import main
 from quire.lab.papers import find_paper
 from quire.lab.testing import noted, run_in
 from quire.papers.t5.experiments import finetune as finetuning
@@ -257,3 +258,20 @@ def test_shards_become_tokens(tmp_path):
     assert found["pages_kept"] == 80
     assert (run.directory / "kept" / "tokens" / "tokens.bin").is_file()
     assert "page: too few sentences: 1" in noted(run)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [
+        ("--labelled.tasks", "qaa", "labelled.tasks: unknown task 'qaa': did you mean 'qa'?"),
+        ("--net.dim", "0", "net.dim: Input should be greater than 0 (got 0)"),
+    ],
+)
+def test_a_wrong_setting_of_a_group_is_one_line_before_anything_runs(
+    option, value, fault, tmp_path, capsys
+):
+    words = ["run", "t5/finetune:spans", "--preset", "smoke", "--runs", str(tmp_path)]
+    assert main([*words, option, value]) == 2
+    said = capsys.readouterr()
+    assert f"quire: {fault}" in said.err and "pydantic" not in said.err
+    assert not list(tmp_path.iterdir())

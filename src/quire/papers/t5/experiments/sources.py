@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, field_validator
 
 from quire.data import DataMissing
 from quire.lab import Run
 from quire.lab.config import Group
+from quire.lab.errors import unknown
 from quire.papers.t5.objectives import Ids
 from quire.papers.t5.procedural import Language, Words
 from quire.papers.t5.published import TASKS
@@ -109,6 +110,15 @@ class Labelled(Group):
     files: Path | None = None
     """Folder with <task>/train.jsonl and dev.jsonl of the published fields, for what quire has not;
     the dev part is the test, as in the paper."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _are_known(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        known = {*Language().tasks(), *TASKS}
+        for name in tasks:
+            if name not in known:
+                raise ValueError(str(unknown("task", name, known)))
+        return tasks
 
 
 def read_tasks(labelled: Labelled, run: Run) -> dict[str, Part]:
