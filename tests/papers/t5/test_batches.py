@@ -66,6 +66,17 @@ def test_letters_that_stand_once_keep_their_places(vocabulary):
     assert others == [one, one]
 
 
+def test_an_error_within_the_texts_is_what_is_raised():
+    pytest.importorskip("sentencepiece", reason="needs the extra text")
+
+    def broken():
+        yield "the cat"
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        Vocabulary.train(broken(), 40)
+
+
 def test_sentinels_show_in_text(vocabulary):
     tokens = torch.tensor(vocabulary.encode([texts()[0]])[0])
     inputs, targets = random_spans(ids=vocabulary.ids)(

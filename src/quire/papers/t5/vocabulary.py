@@ -65,17 +65,13 @@ class Vocabulary:
         for fewer pieces than it has characters.
         """
         tokenizers, sentencepiece = _library("tokenizers"), _library("sentencepiece")
-        learned, seen = io.BytesIO(), False
-
-        def lines() -> Iterable[str]:
-            nonlocal seen
-            for text in texts:
-                seen = seen or bool(text.strip())
-                yield from text.splitlines()
-
+        lines = [line for text in texts for line in text.splitlines()]
+        if not any(line.strip() for line in lines):
+            raise ValueError("a vocabulary needs text to learn from, got none")
+        learned = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(lines()),
+                sentence_iterator=iter(lines),
                 model_writer=learned,
                 vocab_size=pieces,
                 hard_vocab_limit=False,
@@ -88,11 +84,8 @@ class Vocabulary:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            if seen:
-                reason = str(error).rpartition("] ")[2]
-                raise ValueError(f"no pieces could be learned: {reason}") from error
-        if not seen:
-            raise ValueError("a vocabulary needs text to learn from, got none")
+            reason = str(error).rpartition("] ")[2]
+            raise ValueError(f"no pieces could be learned: {reason}") from error
         model = sentencepiece.SentencePieceProcessor(model_proto=learned.getvalue())
         scores = [(model.id_to_piece(i), model.get_score(i)) for i in range(len(model))]
         tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(scores, unk_id=2))
