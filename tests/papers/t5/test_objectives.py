@@ -11,6 +11,7 @@ from contract.operators import Operators
 from quire.papers.t5.lengths import raw_length, span_counts, span_lengths
 from quire.papers.t5.masks import Independent, RandomSpans, everything, suffix
 from quire.papers.t5.objectives import (
+    Follows,
     Ids,
     MaskedOrRandom,
     Objective,
@@ -22,6 +23,7 @@ from quire.papers.t5.objectives import (
     kept_to_sentinels,
     mass_style,
     merge,
+    next_sentence,
     noise_to_sentinels,
     prefix_lm,
     random_spans,
@@ -275,6 +277,35 @@ def test_replaced_tokens_are_told():
     assert (same(tokens)[1][:, :-1] == 7).all(), "a sample that hits the token is no replacement"
 
 
+def test_next_sentence_is_told_from_another_rows_end():
+    objective = next_sentence(Follows(3, 4), ids=Ids())
+    tokens = torch.arange(6, 6 + 400 * 5).reshape(400, 5)
+    inputs, targets = objective(tokens, generator=seeded())
+    assert inputs.shape == (400, 6) and targets.shape == (400, 2)
+    assert (inputs[:, :3] == tokens[:, :3]).all() and (inputs[:, 3] == 32_099).all()
+    exchanged = inputs[:, 4] != tokens[:, 4]
+    assert 150 < exchanged.sum() < 250
+    assert torch.equal(inputs[:, 4], torch.where(exchanged, tokens.roll(1, 0)[:, 4], tokens[:, 4]))
+    assert torch.equal(targets, torch.where(exchanged, 4, 3)[:, None] * torch.tensor([1, 0])
+                       + torch.tensor([0, 1]))  # fmt: skip
+    with pytest.raises(ValueError, match="takes two rows or more"):
+        objective(tokens[0])
+
+
+def test_lengths_do_not_tell_the_next_sentence():
+    objective = next_sentence(Follows(3, 4), ids=SMALL)
+    tokens = torch.arange(10, 40).reshape(3, 10)
+    lengths = torch.tensor([2, 9, 1])
+    for seed in range(8):
+        inputs, targets = objective(tokens, lengths=lengths, generator=seeded(seed))
+        assert (inputs != 0).sum(1).tolist() == [3, 10, 2]
+        end = [20, 21, 22, 23, 24, SMALL.mask, 26, 27, 28]
+        if targets[1, 0] == 4:  # the row before has two tokens, which are read again
+            end[6:] = [10, 11, 10]
+        assert inputs[1].tolist() == [*end, SMALL.eos, 0]
+    assert targets[2, 0] == 3  # one token has no second half
+
+
 def test_the_same_state_gives_the_same_corruption():
     tokens = torch.randint(3, 150, (8, 40))
     for objective in (random_spans(), bert_style(), deshuffling(), prefix_lm()):
@@ -297,7 +328,8 @@ def test_one_row_one_token_and_none():
     inputs, targets = span_corruption(torch.arange(3, 30), ids=SMALL)
     assert inputs.dim() == targets.dim() == 1
     for objective in (random_spans(roll=True), bert_style(), deshuffling(), prefix_lm(),
-                      replace_spans(), mass_style(), drop_tokens()):  # fmt: skip
+                      replace_spans(), mass_style(), drop_tokens(),
+                      next_sentence(Follows(3, 4))):  # fmt: skip
         for shape in ((2, 1), (2, 2), (2, 0), (0, 5)):
             inputs, targets = objective(torch.full(shape, 9))
             assert len(inputs) == len(targets) == shape[0]
@@ -314,6 +346,7 @@ def test_work_does_not_grow_with_rows_or_tokens_and_nothing_is_read_back():
             RandomSpans(roll=True), noise_to_sentinels, kept_to_sentinels, Ids(), None
         )
         others = (bert_style(), deshuffling(), replaced_tokens(Verdicts(3, 4)), prefix_lm(),
+                  next_sentence(Follows(3, 4)),
                   Objective(Independent(), MaskedOrRandom(), whole))  # fmt: skip
         with Operators() as operators:
             for each in (objective, random_spans(), *others):

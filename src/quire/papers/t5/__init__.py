@@ -25,8 +25,15 @@ from quire.papers.t5.tuning import (
     unfreeze,
 )
 from quire.papers.t5.lengths import Lengths, raw_length, span_counts, span_lengths
-from quire.papers.t5.masks import Independent, RandomSpans, everything, suffix
+from quire.papers.t5.masks import (
+    Independent,
+    RandomSpans,
+    everything,
+    second_half,
+    suffix,
+)
 from quire.papers.t5.objectives import (
+    Follows,
     Ids,
     Objective,
     Pair,
@@ -35,6 +42,7 @@ from quire.papers.t5.objectives import (
     drop_tokens,
     mass_style,
     merge,
+    next_sentence,
     prefix_lm,
     random_spans,
     replace_spans,
@@ -94,7 +102,9 @@ __all__ = [
     "Independent",
     "RandomSpans",
     "everything",
+    "second_half",
     "suffix",
+    "Follows",
     "Ids",
     "Objective",
     "Pair",
@@ -103,6 +113,7 @@ __all__ = [
     "drop_tokens",
     "mass_style",
     "merge",
+    "next_sentence",
     "prefix_lm",
     "random_spans",
     "replace_spans",

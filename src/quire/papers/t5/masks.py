@@ -123,6 +123,23 @@ def everything(tokens: Tensor, valid: Tensor, generator: Generator | None = None
     return valid.clone()
 
 
+def second_half(tokens: Tensor, valid: Tensor, generator: Generator | None = None) -> Tensor:
+    """The second half of a row, of each row with probability 1/2: what next sentence exchanges.
+
+    Example:
+        >>> tokens = torch.arange(10).reshape(2, 5)
+        >>> second_half(tokens, tokens >= 0, torch.Generator().manual_seed(2)).tolist()
+        [[False, False, False, True, True], [False, False, False, False, False]]
+    """
+    draw = torch.rand(len(valid), 1, generator=generator, device=valid.device)
+    return (draw < 0.5) & valid & (places(valid) >= halfway(valid))
+
+
+def halfway(valid: Tensor) -> Tensor:
+    """Where the second half of each row begins, (B, 1); the first is not shorter."""
+    return (valid.sum(1, keepdim=True) + 1) // 2
+
+
 def _counts(length: Tensor, rate: float, mean: float) -> tuple[Tensor, Tensor]:
     """`span_counts` of each row, (B,)."""
     noise = (length.double() * rate).round().long().clamp(min=1)

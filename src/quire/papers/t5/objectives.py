@@ -15,7 +15,16 @@ from torch import Generator, Tensor
 
 from quire.nn.devices import is_accelerator
 from quire.papers.t5.lengths import span_counts
-from quire.papers.t5.masks import Independent, Noise, RandomSpans, everything, suffix
+from quire.papers.t5.masks import (
+    Independent,
+    Noise,
+    RandomSpans,
+    everything,
+    halfway,
+    places,
+    second_half,
+    suffix,
+)
 
 
 @dataclass(frozen=True)
@@ -187,6 +196,40 @@ class Verdicts:
         differs = view.shown != view.tokens
         ids = torch.full_like(view.tokens, self.original).masked_fill(differs, self.replaced)
         return ids, view.valid
+
+
+def of_another_row(view: View) -> tuple[Tensor, Tensor]:
+    """All tokens, noise as what another row has there; a sentinel begins the second half.
+
+    A row takes from the one before it, again from its beginning where that is too short: lengths
+    tell nothing. Raises ValueError for a batch of one row.
+    """
+    if len(view.tokens) == 1:
+        raise ValueError("next sentence takes two rows or more, of which one is another's end")
+    length = view.valid.sum(1, keepdim=True).roll(1, 0).clamp(min=1)
+    place = places(view.valid)
+    other = view.tokens.roll(1, 0).gather(1, (place % length).expand_as(view.tokens))
+    seam = place == halfway(view.valid)
+    tokens = torch.where(view.noise, other, view.tokens)
+    return tokens.masked_fill(seam, view.ids.mask), view.valid
+
+
+@dataclass(frozen=True)
+class Follows:
+    """One token for the row: whether its second half is its own (BERT's next sentence).
+
+    Args:
+        own: The id that is written where it is.
+        other: The id where it is another row's.
+    """
+
+    own: int
+    other: int
+
+    def __call__(self, view: View) -> tuple[Tensor, Tensor]:
+        exchanged = view.noise.any(1, keepdim=True)
+        ids = torch.full_like(view.tokens, self.own).masked_fill(exchanged, self.other)
+        return ids, view.valid & (places(view.valid) == 0)
 
 
 def _sentinels(view: View, runs: Tensor) -> tuple[Tensor, Tensor]:
@@ -392,6 +435,19 @@ def replaced_tokens(
         ids: The vocabulary's.
     """
     return Objective(Independent(rate), Replaced(sampler), verdicts, ids or Ids())
+
+
+def next_sentence(follows: Follows, *, ids: Ids | None = None) -> Objective:
+    """Whether the second half of a text is its own or another's, as text: BERT's other objective.
+
+    BERT exchanges sentences (section 3.1 of Devlin et al., 2019); here halves of a row stand for
+    them, since a row of a store has no marks of sentences. It takes batches of two rows or more.
+
+    Args:
+        follows: The ids that are written.
+        ids: The vocabulary's.
+    """
+    return Objective(second_half, of_another_row, follows, ids or Ids(), lambda raw: (raw + 1, 2))
 
 
 def _capped(targets: int | None) -> Callable[[int], tuple[int, int]] | None:

@@ -6,8 +6,9 @@ import torch
 from quire.cli import main
 from quire.lab.papers import find_paper
 from quire.lab.testing import noted, run_in
+from quire.papers.t5.experiments import ablate as ablating
 from quire.papers.t5.experiments import finetune as finetuning
-from quire.papers.t5.experiments.ablate import Ablate, ablate, flat
+from quire.papers.t5.experiments.ablate import Ablate, ablate, flat, in_proportion
 from quire.papers.t5.experiments.corpus import Corpus, corpus
 from quire.papers.t5.experiments.finetune import Finetune, prepare
 from quire.papers.t5.experiments.learner import (
@@ -232,6 +233,49 @@ def test_rows_of_other_kinds_run(row, tmp_path):
         labelled=Labelled(tasks=("nli", "qa"), rows=6, dev=2, test=4),
     )  # fmt: skip
     assert ablate(config, run_in(tmp_path, config)).keys() == {"nli", "qa"}
+
+
+def test_rows_are_the_papers_at_its_baseline_and_in_proportion_at_another():
+    published = Ablate(published=True)
+    for rows in ROWS.values():
+        assert all(in_proportion(row, published) == row for row in rows.values())
+    small = Ablate(net=Net(dim=64, hidden=256, heads=4, layers=2, head_dim=32),
+                   labelled=Labelled(rows=4096))  # fmt: skip
+    sizes = {
+        ("architecture", "half_layers"): {"layers": 1},
+        ("architecture", "one_stack"): {"architecture": "causal"},
+        ("scaling", "size_4"): {"dim": 85, "hidden": 341, "heads": 5, "layers": 5},
+    }
+    for (factor, row), expected in sizes.items():
+        assert in_proportion(ROWS[factor][row], small).net == expected
+    assert in_proportion(ROWS["tuning"]["adapters_512"], small).adapter == 43
+    limits = [in_proportion(ROWS["mixing"][f"k_{k}"], small).mix["limit"] for k in (16, 19, 21)]
+    assert limits == [128, 1024, 4096]
+
+
+def test_mixing_has_tasks_of_uneven_sizes(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        ablating, "learn", lambda *args, **options: sizes.append(
+            [len(part.train) for part in args[5].values()]) or dict.fromkeys(args[5], 0.0)
+    )  # fmt: skip
+    for factor in ("mixing", "multitask"):
+        config = Ablate(
+            factor=factor, row={"mixing": "k_16", "multitask": "apart"}[factor], net=TINY,
+            text=Text(documents=10), shares=(1.0, 0.5),
+            labelled=Labelled(tasks=("nli", "qa"), rows=6, dev=2, test=4),
+        )  # fmt: skip
+        ablate(config, run_in(tmp_path / factor, config))
+    assert sizes == [[6, 3], [6, 6]]
+    uneven = config.model_copy(update={"factor": "mixing", "row": "k_16", "shares": (1.0,)})
+    with pytest.raises(ValueError, match="shares are of 2 tasks, got 1"):
+        ablate(uneven, run_in(tmp_path / "one", config))
+
+
+def test_texts_of_the_users_own_are_asked_for(tmp_path):
+    config = Ablate(factor="corpus", net=TINY)
+    with pytest.raises(ValueError, match="corpus compares texts of the user's own"):
+        ablate(config, run_in(tmp_path, config))
 
 
 def test_rows_that_are_trained_alike_have_one_key():

@@ -1,7 +1,8 @@
 """One factor of the study: all its rows in turn, as the paper's table, beside the paper's numbers.
 
 `quire run t5/ablate --factor objective`. Rows share what they can: one pre-training serves every
-row that fine-tunes it otherwise.
+row that fine-tunes it otherwise. From a baseline that is not the paper's its sizes follow in
+proportion, so that "half the layers" is half of yours.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
+from pydantic import PositiveFloat
 
 from quire.data import DataMissing
 from quire.lab import Config, Metrics, Run
@@ -25,7 +27,7 @@ from quire.papers.t5.experiments.learner import (
     pretrain_model,
     write,
 )
-from quire.papers.t5.experiments.multitask import Mix, train_mixture
+from quire.papers.t5.experiments.multitask import Mix, Multitask, select, train_mixture
 from quire.papers.t5.experiments.rows import COLUMNS, ROWS, TASKS, Row
 from quire.papers.t5.experiments.sources import (
     Labelled,
@@ -61,6 +63,8 @@ class Ablate(Config):
     """Raw text where there is no folder."""
     labelled: Labelled = Labelled()
     """The tasks; those of the paper's columns where `published`."""
+    shares: tuple[PositiveFloat, ...] = ()
+    """Rows of each task over `rows` where the factor is mixing; none gives each as many."""
     published: bool = False
     """Whether the columns are the paper's seven; else each task is one."""
     folder: Path | None = None
@@ -74,6 +78,9 @@ def ablate(config: Ablate, run: Run) -> Metrics:
         if config.row not in rows:
             raise ValueError(f"row must be one of {', '.join(rows)}, got '{config.row}'")
         rows = {config.row: rows[config.row]}
+    if config.factor == "corpus" and not config.published:
+        raise ValueError("corpus compares texts of the user's own: it takes --published --folder")
+    rows = {name: in_proportion(row, config) for name, row in rows.items()}
     done: set[str] = set()
     scores = {name: carry_out(name, row, config, run, done) for name, row in rows.items()}
     show_table(scores, rows, config, run)
@@ -83,6 +90,24 @@ def ablate(config: Ablate, run: Run) -> Metrics:
 
 
 # One row
+
+
+def in_proportion(row: Row, config: Ablate) -> Row:
+    """The row with the paper's sizes, adapters and K in proportion to another baseline.
+
+    Sizes follow the baseline's, adapters its width; K is to the largest task as to 2^21 examples.
+    """
+    paper = Net()
+    net = {
+        key: value if key == "architecture" else
+        max(1, round(getattr(config.net, key) * value / getattr(paper, key)))
+        for key, value in row.net.items()
+    }  # fmt: skip
+    mix = dict(row.mix)
+    if "limit" in mix and not config.published:
+        mix["limit"] = max(1, round(mix["limit"] * config.labelled.rows / 2**21))
+    adapter = max(1, round(row.adapter * config.net.dim / paper.dim))
+    return row._replace(net=net, mix=mix, adapter=adapter)
 
 
 def carry_out(name: str, row: Row, config: Ablate, run: Run, done: set[str]) -> Metrics:
@@ -99,6 +124,8 @@ def carry_out(name: str, row: Row, config: Ablate, run: Run, done: set[str]) -> 
     wanted = tuple(task for tasks in columns.values() for task in tasks)
     labelled = config.labelled.model_copy(update={"tasks": wanted})
     parts = read_tasks(labelled, run)
+    if config.factor == "mixing":
+        parts = select(parts, Multitask(shares=config.shares))
     source = read_source(row, config, run)
     if row.method == "without_then_all":
         scores: Metrics = {}

@@ -17,6 +17,7 @@ from quire.papers.t5.generation import generate
 from quire.papers.t5.lengths import DROP_TOKENS_CAP, TARGET_CAPS, raw_length
 from quire.papers.t5.model import T5, Architecture, Size
 from quire.papers.t5.objectives import (
+    Follows,
     Ids,
     Objective,
     Pair,
@@ -25,6 +26,7 @@ from quire.papers.t5.objectives import (
     deshuffling,
     drop_tokens,
     mass_style,
+    next_sentence,
     prefix_lm,
     random_spans,
     replace_spans,
@@ -35,9 +37,17 @@ from quire.papers.t5.store import Chunks
 from quire.papers.t5.tasks import Example, Task
 
 Name = Literal[
-    "spans", "replace_spans", "drop", "bert", "mass", "prefix_lm", "deshuffling", "replaced"
+    "spans",
+    "replace_spans",
+    "drop",
+    "bert",
+    "mass",
+    "prefix_lm",
+    "deshuffling",
+    "replaced",
+    "next_sentence",
 ]
-"""Objectives: random spans, the seven of the paper, and replaced tokens."""
+"""Objectives: random spans, the seven of the paper, replaced tokens and next sentence."""
 
 
 class Net(Group):
@@ -91,6 +101,7 @@ class Noise(Group):
             "prefix_lm": lambda: prefix_lm(ids=ids),
             "deshuffling": lambda: deshuffling(ids=ids),
             "replaced": lambda: replaced_tokens(Verdicts(3, 4), self.rate, ids=ids),
+            "next_sentence": lambda: next_sentence(Follows(3, 4), ids=ids),
         }
         return makers[self.name]()
 
