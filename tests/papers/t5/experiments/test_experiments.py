@@ -25,6 +25,7 @@ from quire.papers.t5.experiments.learner import (
     write,
 )
 from quire.papers.t5.experiments.multitask import Mix, Multitask, select, together
+from quire.papers.t5.experiments.pretrain import Pretrain, draw_positions, pretrain
 from quire.papers.t5.experiments.rows import COLUMNS, ROWS, SPREAD, TASKS
 from quire.papers.t5.experiments.sources import (
     NONSENSE,
@@ -90,6 +91,30 @@ def test_a_pretraining_learns_and_follows_from_its_seed(tmp_path):
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True)
     )
+
+
+@pytest.mark.parametrize("architecture", ["shared", "prefix"])
+def test_a_pretraining_shows_what_is_written_and_where_heads_look(architecture, tmp_path):
+    config = Pretrain(
+        net=TINY.model_copy(update={"architecture": architecture}), text=Text(documents=20),
+        schedule=Schedule(steps=2, batch_size=4, length=16, learning_rate=0.03, constant=3),
+        batches=1,
+    )  # fmt: skip
+    run = run_in(tmp_path, config)
+    pretrain(config, run)
+    lines = [line.split("  ")[0] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert sum("shown:" in line for line in lines) == 3
+    assert lines.count("true:") == sum(line.startswith("written:") for line in lines) == 3
+    model = make_model(config.net, read_text(config.text, run).coder, run)
+    figure = draw_positions(model, 5)
+    assert [axes.get_title() for axes in figure.axes] == {
+        "shared": ["encoder", "decoder"], "prefix": ["decoder"],
+    }[architecture]  # fmt: skip
+    line = figure.axes[-1].lines[1]
+    bias = model.decoder.bias.square(11, 11)[1].detach()
+    assert line.get_xdata().tolist()[:6] == [-5, -4, -3, -2, -1, 0]
+    assert line.get_ydata()[:6] == pytest.approx(bias[10, 5:].numpy())
+    assert (tmp_path / "figures" / "positions.png").stat().st_size > 0
 
 
 def test_fine_tuning_ends_with_the_best_checkpoint(tmp_path):

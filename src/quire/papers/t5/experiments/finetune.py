@@ -8,7 +8,14 @@ from pydantic import PositiveInt
 
 from quire.lab import Config, Metrics, Run
 from quire.lab.training import load_weights_into
-from quire.papers.t5.experiments.learner import Net, Tuning, learn_task, make_model
+from quire.papers.t5.experiments.learner import (
+    Net,
+    Rows,
+    Tuning,
+    learn_task,
+    make_model,
+    write,
+)
 from quire.papers.t5.experiments.sources import Coder, Labelled, read_tasks, stored_vocabulary
 from quire.papers.t5.model import T5
 from quire.papers.t5.procedural import Language
@@ -54,6 +61,9 @@ def finetune(config: Finetune, run: Run) -> Metrics:
         scores[name] = sum(found[key] for key in part.task.metrics) / len(part.task.metrics)
         invalid.append(found["invalid"])
         run.note(f"{name}: {found}, floors {part.task.floors(part.test)}")
+        texts = write(model, Rows(part.test[:3], coder, config.tuning), coder, run)
+        for example, text in zip(part.test, texts, strict=False):
+            run.note(f"read:    {example.inputs}\nwritten: {text}\ntrue:    {example.targets}")
     return scores | {
         "mean": sum(scores.values()) / len(scores),
         "invalid": sum(invalid) / len(invalid),

@@ -1,5 +1,7 @@
 """Pre-training on raw text: the runs that every fine-tuning stands on (sections 3.1 to 3.4)."""
 
+import torch
+from matplotlib.figure import Figure
 from pydantic import NonNegativeInt
 
 from quire.lab import Config, Metrics, Run
@@ -13,7 +15,11 @@ from quire.papers.t5.experiments.learner import (
     measure_loss,
     pretrain_model,
 )
-from quire.papers.t5.experiments.sources import Text, read_text
+from quire.papers.t5.experiments.sources import Source, Text, read_text
+from quire.papers.t5.generation import generate
+from quire.papers.t5.layers import Stack
+from quire.papers.t5.model import T5
+from quire.papers.t5.store import Chunks
 
 
 class Pretrain(Config):
@@ -53,6 +59,8 @@ def pretrain(config: Pretrain, run: Run) -> Metrics:
         )
         metrics["loss"] = measure_loss(model, source, config.noise, config.schedule, run,
                                        batches=config.batches)  # fmt: skip
+        show_texts(model, source, config, run)
+        run.figure("positions", draw_positions(model, config.schedule.length - 1))
     save_weights(run.directory, "model", model)
     inputs, targets = config.noise.lengths(config.schedule.length)
     work = count_products(config.net, inputs, targets, source.coder.ids.size)
@@ -62,3 +70,41 @@ def pretrain(config: Pretrain, run: Run) -> Metrics:
         "targets": targets,
         "products": work / raw / 1e3,
     }
+
+
+def show_texts(model: T5, source: Source, config: Pretrain, run: Run, *, count: int = 3) -> None:
+    """Note what the model is shown of held-out texts, what it writes, and what it should.
+
+    Args:
+        model: What writes, greedily.
+        source: Its `held_out` text.
+        config: Objective and length.
+        run: Where it is noted.
+        count: Texts.
+    """
+    objective = config.noise.objective(source.coder.ids, config.schedule.length)
+    raw = Chunks(source.held_out, config.noise.raw(config.schedule.length), seed=0).batch(0, count)
+    inputs, targets = objective(raw, generator=torch.Generator().manual_seed(0))
+    written = generate(model, inputs.to(run.device), targets.shape[1])
+    texts = [source.coder.decode(rows.tolist()) for rows in (inputs, written, targets)]
+    for shown, found, true in zip(*texts, strict=True):
+        run.note(f"shown:   {shown}\nwritten: {found}\ntrue:    {true}")
+
+
+def draw_positions(model: T5, far: int) -> Figure:
+    """What each head adds to the scores of keys up to `far` tokens away: a panel for each stack."""
+    stacks: list[tuple[str, Stack]] = [("decoder", model.decoder)]
+    if model.encoder is not None:
+        stacks.insert(0, ("encoder", model.encoder))
+    figure = Figure(figsize=(3.6 * len(stacks), 2.8), layout="constrained")
+    for axes, (name, stack) in zip(figure.subplots(1, len(stacks), squeeze=False)[0], stacks,
+                                   strict=True):  # fmt: skip
+        ahead = far if stack.bias.bidirectional else 0
+        distance = torch.arange(-far, ahead + 1)
+        with torch.no_grad():
+            bias = stack.bias(
+                torch.zeros(1, dtype=torch.long), distance.to(stack.bias.weight.device)
+            )
+        axes.plot(distance, bias[:, 0].float().cpu().T)
+        axes.set(title=name, xlabel="key's place - query's place, tokens", ylabel="added to scores")
+    return figure
