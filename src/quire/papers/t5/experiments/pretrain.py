@@ -100,11 +100,9 @@ def draw_positions(model: T5, far: int) -> Figure:
     for axes, (name, stack) in zip(figure.subplots(1, len(stacks), squeeze=False)[0], stacks,
                                    strict=True):  # fmt: skip
         ahead = far if stack.bias.bidirectional else 0
-        distance = torch.arange(-far, ahead + 1)
+        distance = torch.arange(-far, ahead + 1, device=stack.bias.weight.device)
         with torch.no_grad():
-            bias = stack.bias(
-                torch.zeros(1, dtype=torch.long), distance.to(stack.bias.weight.device)
-            )
-        axes.plot(distance, bias[:, 0].float().cpu().T)
+            bias = stack.bias(torch.zeros_like(distance[:1]), distance)
+        axes.plot(distance.cpu(), bias[:, 0].float().cpu().T)
         axes.set(title=name, xlabel="key's place - query's place, tokens", ylabel="added to scores")
     return figure
