@@ -128,7 +128,7 @@ def second_half(tokens: Tensor, valid: Tensor, generator: Generator | None = Non
 
     Example:
         >>> tokens = torch.arange(10).reshape(2, 5)
-        >>> second_half(tokens, tokens >= 0, torch.Generator().manual_seed(2)).tolist()
+        >>> second_half(tokens, tokens >= 0, torch.Generator().manual_seed(0)).tolist()
         [[False, False, False, True, True], [False, False, False, False, False]]
     """
     draw = torch.rand(len(valid), 1, generator=generator, device=valid.device)
