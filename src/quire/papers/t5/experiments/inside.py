@@ -110,12 +110,11 @@ def lose_heads(
 
 
 def list_attentions(model: T5) -> Iterator[tuple[str, Attention]]:
-    """Every attention of a model with its name, from the inputs on."""
-    for stack, short in ((model.encoder, "encoder"), (model.decoder, "decoder")):
-        for depth, layer in enumerate(stack.layers if stack is not None else (), 1):
-            yield f"{short} {depth}", layer.attention
-            if layer.cross is not None:
-                yield f"cross {depth}", layer.cross
+    """Every attention of a model with its name, from the inputs on; shared ones once."""
+    for path, module in model.named_modules():
+        if isinstance(module, Attention):
+            stack, _, depth, kind = path.split(".")
+            yield f"{'cross' if kind == 'cross' else stack} {int(depth) + 1}", module
 
 
 @contextmanager
