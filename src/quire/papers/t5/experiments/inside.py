@@ -103,9 +103,7 @@ def lose_heads(
     for name, attention in list_attentions(model):
         for head in range(attention.heads):
             with without_head(attention, head):
-                lost[f"{name}.{head + 1}"] = [
-                    a - b for a, b in zip(whole, scores(), strict=True)
-                ]  # fmt: skip
+                lost[f"{name}.{head + 1}"] = [a - b for a, b in zip(whole, scores(), strict=True)]
     return lost
 
 
