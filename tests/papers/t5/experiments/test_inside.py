@@ -112,3 +112,9 @@ def test_a_model_beside_itself_is_alike(tmp_path):
     assert found["first"] == pytest.approx(100)
     assert found["last"] < 99
     assert (tmp_path / "run" / "figures" / "heads.png").stat().st_size > 0
+
+
+def test_heads_of_one_task_have_nothing_to_agree_with(tmp_path):
+    asked = Labelled(tasks=("nli",), rows=2, dev=2, test=2)
+    with pytest.raises(ValueError, match="two tasks or more"):
+        inside(Inside(net=TINY, labelled=asked, tuning=TUNING, prunes=True), run_in(tmp_path))

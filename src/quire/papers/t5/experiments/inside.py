@@ -32,10 +32,12 @@ class Inside(Config):
 def inside(config: Inside, run: Run) -> Metrics:
     """Likeness of encoders, and what heads are worth.
 
-    Raises ValueError for a model without an encoder.
+    Raises ValueError for a model without an encoder, or heads of one task alone.
     """
     coder = Language().words
     parts = read_tasks(config.labelled, run)
+    if config.prunes and len(parts) < 2:
+        raise ValueError("heads are compared between two tasks or more: --labelled.tasks names one")
     models = {}
     for name in ("base", "every", "pretrained"):
         models[name] = model = make_model(config.net, coder, run).eval()
