@@ -58,6 +58,7 @@ summary = "s"
 def forget():
     module.digest_of.cache_clear()
     module._module.cache_clear()
+    module._text.cache_clear()
     papers._cached.cache_clear()
 
 

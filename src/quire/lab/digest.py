@@ -14,7 +14,8 @@ experiment leaves the others' results valid, and moving or renaming code changes
 import ast
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,18 +50,30 @@ def digest_of(module: str, name: str) -> str:
     numbers: dict[Place, int] = {root: 0}
     places, rows = [root], []
 
-    def number(place: Place) -> int:
+    def number(mark: re.Match[str]) -> str:
+        place = mark[1], mark[2]
         if place not in numbers:
             numbers[place] = len(places)
             places.append(place)
-        return numbers[place]
+        return str(numbers[place])
 
     for place in places:  # grows while it is read
-        source = _module(place[0])
-        node = source.definitions.get(place[1]) if source else None
-        if source is not None and node is not None:
-            rows.append(_Writer(source, number).definition(node))
+        text = _text(place)
+        if text is not None:
+            rows.append(MARK.sub(number, text))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
+
+
+MARK = re.compile("\0(.*?):(.*?)\0")
+"""A definition of `quire` in another one's text, where its number will stand."""
+
+
+@functools.cache
+def _text(place: Place) -> str | None:
+    """A definition, with marks, written once for all that reach it; None for a whole module."""
+    source = _module(place[0])
+    node = source.definitions.get(place[1]) if source else None
+    return None if source is None or node is None else _Writer(source).definition(node)
 
 
 class _Source:
@@ -103,9 +116,8 @@ class _Scope:
 class _Writer:
     """Writes one definition as text that no name of its own and no place decides."""
 
-    def __init__(self, source: _Source, number: Callable[[Place], int]) -> None:
+    def __init__(self, source: _Source) -> None:
         self.source = source
-        self.number = number
         self.scopes: list[_Scope] = []
         self.parts: list[str] = []
 
@@ -253,7 +265,7 @@ class _Writer:
             if module.startswith("quire."):
                 return f"quire:{name or module.rpartition('.')[2]}"
             return f"{module}.{name}" if name else module
-        return f"@{self.number(place)}" if name else f"module {module}"
+        return f"@\0{module}:{name}\0" if name else f"module {module}"
 
     def _attribute(self, node: ast.Attribute) -> None:
         chain, base = [node.attr], node.value
@@ -318,14 +330,14 @@ def _bound(body: Iterable[ast.AST]) -> tuple[list[str], dict[str, Place]]:
 
 def _own(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Nodes of a body in order, without what stands in inner scopes."""
-    for node in body:
+    left = [*body][::-1]
+    while left:
+        node = left.pop()
         yield node
-        if isinstance(node, (*FUNCTIONS, ast.Lambda, ast.ClassDef)):
-            continue
-        children = ast.iter_child_nodes(node)
         if isinstance(node, ast.comprehension):
-            children = iter([node.iter, *node.ifs])
-        yield from _own(children)
+            left += [node.iter, *node.ifs][::-1]
+        elif not isinstance(node, (*FUNCTIONS, ast.Lambda, ast.ClassDef)):
+            left += [*ast.iter_child_nodes(node)][::-1]
 
 
 def _imports(node: ast.ImportFrom | ast.Import) -> dict[str, Place]:
