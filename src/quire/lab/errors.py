@@ -32,8 +32,14 @@ class Interrupted(RunError):  # noqa: N818
     exit_code = 130
 
 
+LISTED = 40
+"""Names that an error lists at most."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that nobody knows, with the nearest one that somebody does.
+
+    Of more than `LISTED` names the ten nearest are shown.
 
     >>> str(unknown("paper", "resnt", ["resnet", "dqn"]))
     "unknown paper 'resnt': did you mean 'resnet'? Known: dqn, resnet"
@@ -41,4 +47,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" did you mean '{near[0]}'?" if near else ""
-    return UserError(f"unknown {kind} '{name}':{hint} Known: {', '.join(known) or 'none'}")
+    shown = ", ".join(known) or "none"
+    if len(known) > LISTED:
+        nearest = difflib.get_close_matches(name, known, n=10, cutoff=0.0)
+        shown = f"{len(known)}, among them {', '.join(nearest)}"
+    return UserError(f"unknown {kind} '{name}':{hint} Known: {shown}")
