@@ -53,6 +53,26 @@ def test_a_card_fits_and_is_no_wall(
     assert "Stale: 3 of these verdicts, as the code behind it changed (digits, responses)." in words
 
 
+def test_a_card_tells_what_the_experiments_took(
+    papers: list[Paper], evidence: list[Evidence], standings: Standings,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "160")
+    (first, *_) = [item for item in evidence if item.paper == papers[0].name]
+    runs = tuple(run.model_copy(update={"cpu_seconds": 300.0}) for run in first.runs[:2])
+    here = first.model_copy(update={"preset": "laptop", "runs": runs, "machine": "fast"})
+    slow = tuple(run.model_copy(update={"cpu_seconds": 360.0}) for run in runs)
+    there = here.model_copy(update={"runs": slow, "machine": "slow"})
+    other = here.model_copy(update={"preset": "smoke"})
+    assert card.laptop_seconds([here, other, there, here]) == {first.experiment: 720.0}
+    card.print_card(papers[0], [here, there], standings=standings)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12.0 min)" in said
+    assert "for all arms and seeds at laptop, 12.0 min together." in said
+    card.print_card(papers[0], [other], standings=standings)
+    assert "Times:" not in capsys.readouterr().out
+
+
 def test_the_list_fits_and_counts_apart(
     papers: list[Paper], evidence: list[Evidence], standings: Standings, width: int,
     capsys: pytest.CaptureFixture[str],

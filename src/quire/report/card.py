@@ -21,7 +21,7 @@ from quire.report.model import (
     sample,
     tally,
 )
-from quire.report.numbers import number
+from quire.report.numbers import number, seconds
 from quire.report.parts import public_parts
 from quire.report.wording import (
     apart,
@@ -59,7 +59,7 @@ def print_card(
     if paper.code:
         say(out, f"Reference code: {paper.code.repository} ({paper.code.licence})", style="dim")
     _say_parts(out, paper)
-    _say_experiments(out, paper)
+    _say_experiments(out, paper, evidence)
     if whole:
         for name, group in groupby(
             sorted(judged, key=lambda item: list(paper.experiments).index(item.claim.experiment)),
@@ -87,7 +87,8 @@ def _say_parts(out: Console, paper: Paper) -> None:
         say_named(out, [(part.name, part.says) for part in parts])
 
 
-def _say_experiments(out: Console, paper: Paper) -> None:
+def _say_experiments(out: Console, paper: Paper, evidence: Sequence[Evidence]) -> None:
+    costs = laptop_seconds(evidence)
     out.print()
     say(
         out, f"Experiments: quire run {paper.name}/NAME, presets {', '.join(PRESETS)}", style="bold"
@@ -97,8 +98,26 @@ def _say_experiments(out: Console, paper: Paper) -> None:
         arms = f"{len(experiment.arms)} arm{'s' if len(experiment.arms) != 1 else ''}"
         needs = [f"data {item}" for item in experiment.data]
         needs += [f"extra {item}" for item in experiment.needs]
-        rows.append((name, f"{experiment.summary} ({', '.join([arms, *needs])})"))
+        took = [seconds(costs[name])] if name in costs else []
+        rows.append((name, f"{experiment.summary} ({', '.join([arms, *needs, *took])})"))
     say_named(out, rows)
+    if costs:
+        whole = seconds(sum(costs.values()))
+        say(out, f"Times: of one core, for all arms and seeds at laptop, {whole} together.",
+            style="dim")  # fmt: skip
+
+
+def laptop_seconds(evidence: Sequence[Evidence]) -> dict[str, float]:
+    """What each experiment took at `laptop` on a CPU, all its runs: the longest of several times.
+
+    Runs that it stands on count with their own experiment.
+    """
+    costs: dict[str, float] = {}
+    for item in evidence:
+        if item.preset == "laptop" and item.rated is None:
+            took = sum(run.cpu_seconds for run in item.runs)
+            costs[item.experiment] = max(took, costs.get(item.experiment, 0.0))
+    return costs
 
 
 def _say_counts(out: Console, judged: Sequence[Judged]) -> None:
