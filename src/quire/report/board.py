@@ -24,7 +24,7 @@ class Board:
         self._out = console()
         self._live: Any = None
         self._began = time.monotonic()
-        self._total = self._done = 0
+        self._total = self._done = self._ran = 0
 
     def __enter__(self) -> "Board":
         return self
@@ -46,7 +46,8 @@ class Board:
         """Print an outcome."""
         from quire.lab.progress import numbers
 
-        self._done = done
+        self._done, self._total = done, total
+        self._ran += outcome.status != "cached"
         text = outcome.reason or numbers(dict(list(outcome.metrics.items())[:4]))
         status = "" if outcome.status == "done" else f" {outcome.status}"
         line = f"[{done}/{total}] {outcome.job.label}{status}  {text}"
@@ -63,11 +64,19 @@ class Board:
             values = {k: v for k, v in row.items() if k not in ("loop", "step", "of")}
             text = "  ".join(f"{k} {v:.4g}" for k, v in values.items())
             table.add_row(escape(job.label), where, text)
-        spent = time.monotonic() - self._began
-        left = spent / self._done * (self._total - self._done) if self._done else None
-        eta = f", about {left / 60:.0f} min left" if left is not None else ""
-        table.caption = f"{self._done} of {self._total} runs{eta}"
+        table.caption = self.summary(time.monotonic() - self._began)
         self._live.update(table)
+
+    def summary(self, spent: float) -> str:
+        """How many runs have ended after `spent` seconds, and when all will have.
+
+        As long a run as those so far that were run here: what had finished before took no time.
+        """
+        said = f"{self._done} of {self._total} runs"
+        if not self._ran:
+            return said
+        left = spent / self._ran * (self._total - self._done)
+        return f"{said}, about {left / 60:.0f} min left"
 
 
 def last_line(path: Path) -> dict[str, Any]:
@@ -81,7 +90,7 @@ def last_line(path: Path) -> dict[str, Any]:
     for line in reversed(lines):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except ValueError:  # no JSON, or not UTF-8
             continue
         if isinstance(row, dict):
             return row
