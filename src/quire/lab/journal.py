@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,9 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal; one that a kill tore apart is left out."""
     rows = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError):  # no JSON, or not UTF-8
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    rows.append(row)
     return rows
