@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,13 @@ class Journal:
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """The lines of a journal; one that a kill tore apart is left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_bytes().splitlines():
-            with suppress(ValueError):  # no JSON, or not UTF-8
-                row = json.loads(line)
-                if isinstance(row, dict):
-                    rows.append(row)
-    return rows
+    return list(parse_rows(path.read_bytes().splitlines())) if path.exists() else []
+
+
+def parse_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """What whole lines say; those that are torn, or no text, are passed over."""
+    for line in lines:
+        with suppress(ValueError):  # no JSON, or not UTF-8
+            row = json.loads(line)
+            if isinstance(row, dict):
+                yield row

@@ -1,6 +1,5 @@
 """Progress of many runs, as `quire verify` shows it."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from quire.lab.journal import parse_rows
 from quire.report.lines import console
 
 if TYPE_CHECKING:
@@ -87,11 +87,4 @@ def last_line(path: Path) -> dict[str, Any]:
             lines = file.read().splitlines()
     except OSError:
         return {}
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except ValueError:  # no JSON, or not UTF-8
-            continue
-        if isinstance(row, dict):
-            return row
-    return {}
+    return next(parse_rows(reversed(lines)), {})
